@@ -1,0 +1,244 @@
+package keystore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+)
+
+// Content is what one namespace of another program's file holds.
+type Content struct {
+	Namespace string
+	Account   Account
+	Tokens    []Token
+	Configs   map[string]Secret // JSON texts
+}
+
+// Outcome is what became of one record of an import.
+type Outcome string
+
+const (
+	Imported  Outcome = "imported"  // there was none
+	Replaced  Outcome = "replaced"  // the new one was better, or the caller insisted
+	Unchanged Outcome = "unchanged" // the store holds the same
+	Kept      Outcome = "kept"      // the stored one stays, and differs; Reason says why
+)
+
+// ImportResult tells of one record.
+type ImportResult struct {
+	Key     RecordKey
+	Outcome Outcome
+	Reason  string
+}
+
+// Import stores the contents of another program's file, in the namespaces they
+// name, all or none. A stored token gives way only to one of the same account
+// with a later expiry, a stored configuration value to none, unless overwrite
+// is set; what stays is reported as Kept.
+//
+// ErrSubjectMismatch if the file's login is another account's than a
+// namespace's; with overwrite only if records of the old account would remain
+// beside it.
+func (s *Store) Import(ctx context.Context, contents []Content, overwrite bool) ([]ImportResult, error) {
+	var results []ImportResult
+	err := s.update(ctx, "import", func(w Writer, warn func(error)) error {
+		results = nil
+		for _, c := range contents {
+			i := importer{Store: s.In(c.Namespace), w: w, overwrite: overwrite}
+			if err := i.content(c, warn); err != nil {
+				return err
+			}
+			results = append(results, i.results...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// Holds reads back what Import was given, and reports ErrNotFound for the
+// first record that the store does not hold as it was.
+func (s *Store) Holds(ctx context.Context, contents []Content) error {
+	for _, c := range contents {
+		in := s.In(c.Namespace)
+		for _, t := range c.Tokens {
+			got, err := in.Get(ctx, t.ResourceServer)
+			if err != nil {
+				return err
+			}
+			if !sameLogin(got, t) {
+				return &Error{Op: "read back", Key: in.token(t.ResourceServer), Err: ErrNotFound, Detail: "the store holds another login"}
+			}
+		}
+		for name, text := range c.Configs {
+			if err := in.holdsConfig(ctx, name, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) holdsConfig(ctx context.Context, name string, text Secret) error {
+	want, err := encodeConfig(s.config(name), rawJSON(text.Reveal()))
+	if err != nil {
+		return err
+	}
+	var got rawJSON
+	if err := s.GetConfig(ctx, name, &got); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return &Error{Op: "read back", Key: s.config(name), Err: ErrNotFound, Detail: "the store holds another value"}
+	}
+	return nil
+}
+
+// importer carries one namespace's content into one Update.
+type importer struct {
+	*Store
+	w         Writer
+	overwrite bool
+	results   []ImportResult
+}
+
+func (i *importer) content(c Content, warn func(error)) error {
+	response := TokenResponse{Tokens: c.Tokens, Account: c.Account}
+	if err := response.check(); err != nil {
+		return err
+	}
+	subject, err := response.subject()
+	if err != nil {
+		return err
+	}
+	before, err := getAccount(i.w, i.account())
+	if err == nil && i.overwrite && !same(before.Subject, subject) {
+		err = i.displace(response)
+	}
+	if err != nil && !unreadable(err) && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if _, err := i.admit(i.w, warn, response); err != nil {
+		return err
+	}
+	for _, t := range c.Tokens {
+		t.Issuer, t.ClientID = either(t.Issuer, c.Account.Issuer), either(t.ClientID, c.Account.ClientID)
+		if err := i.importToken(t, before.Subject, subject); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Configs)) {
+		if err := i.importConfig(name, c.Configs[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// displace makes room for another account's login, unless something of the old
+// account would remain beside it.
+func (i *importer) displace(response TokenResponse) error {
+	for key, err := range i.w.Keys(KindToken, i.namespace) {
+		if err != nil {
+			return err
+		}
+		covered := slices.ContainsFunc(response.Tokens, func(t Token) bool { return t.ResourceServer == key.Name })
+		if !covered {
+			return &Error{Key: key, Err: ErrSubjectMismatch,
+				Detail: "it would remain beside another account's login"}
+		}
+	}
+	return i.w.Delete(i.account())
+}
+
+func (i *importer) importToken(t Token, owner, subject string) error {
+	key := i.token(t.ResourceServer)
+	prev, err := getToken(i.w, key)
+	outcome, reason := Replaced, ""
+	switch {
+	case errors.Is(err, ErrNotFound):
+		outcome = Imported
+	case unreadable(err) && !i.overwrite:
+		outcome, reason = Kept, "the stored record cannot be read ("+err.Error()+")"
+	case unreadable(err):
+	case err != nil:
+		return err
+	case sameLogin(prev, t):
+		// Only what the store did not know yet is added.
+		outcome, t = Unchanged, t.renewed(prev)
+		if t.Issuer == prev.Issuer && t.ClientID == prev.ClientID {
+			i.tell(key, outcome, reason)
+			return nil
+		}
+	case i.overwrite:
+	case !sameAccount(prev, t, either(prev.IdentityID, owner), subject):
+		outcome, reason = Kept, "nothing shows that the stored login is the same account's"
+	case !t.ExpiresAt.After(prev.ExpiresAt):
+		outcome, reason = Kept, "the stored token does not expire earlier"
+	default:
+		t = t.renewed(prev)
+	}
+	i.tell(key, outcome, reason)
+	if outcome == Kept {
+		return nil
+	}
+	return i.putToken(i.w, t)
+}
+
+func (i *importer) importConfig(name string, text Secret) error {
+	key := i.config(name)
+	payload, err := encodeConfig(key, rawJSON(text.Reveal()))
+	if err != nil {
+		return annotate(err, "", key)
+	}
+	stored, err := i.w.Get(key)
+	outcome, reason := Replaced, ""
+	switch {
+	case errors.Is(err, ErrNotFound):
+		outcome = Imported
+	case err != nil && !unreadable(err):
+		return annotate(err, "", key)
+	case err == nil && bytes.Equal(stored, payload):
+		outcome = Unchanged
+	case !i.overwrite:
+		outcome, reason = Kept, "the stored value differs"
+	}
+	i.tell(key, outcome, reason)
+	if outcome == Kept || outcome == Unchanged {
+		return nil
+	}
+	return i.w.Put(key, payload)
+}
+
+func (i *importer) tell(key RecordKey, outcome Outcome, reason string) {
+	i.results = append(i.results, ImportResult{key, outcome, reason})
+}
+
+// sameLogin reports whether two tokens are one: the same secrets until the
+// same second.
+func sameLogin(a, b Token) bool {
+	return a.AccessToken.Equal(b.AccessToken) && a.RefreshToken.Equal(b.RefreshToken) &&
+		a.ExpiresAt.Equal(b.ExpiresAt)
+}
+
+// sameAccount reports whether stored and next are known to be one account's: by
+// its subject, or because they hold one refresh token.
+func sameAccount(stored, next Token, owner, subject string) bool {
+	if owner != "" && subject != "" {
+		return owner == subject
+	}
+	return !next.RefreshToken.IsZero() && next.RefreshToken.Equal(stored.RefreshToken)
+}
+
+// rawJSON is a JSON text that encodes and decodes as itself.
+type rawJSON []byte
+
+func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
+func (r *rawJSON) UnmarshalJSON(b []byte) error {
+	*r = bytes.Clone(b)
+	return nil
+}

@@ -1,0 +1,285 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+)
+
+// DefaultNamespace is where records go when nobody says otherwise; the Globus
+// SDK uses the same name.
+const DefaultNamespace = "DEFAULT"
+
+// Options of a Store. The zero value is good.
+type Options struct {
+	Namespace string // "" means DefaultNamespace
+
+	// Clock tells the time; nil means time.Now.
+	Clock func() time.Time
+
+	// Warn hears of what went well but not as it should, such as a damaged
+	// record that a new login has replaced. It may be called by several
+	// goroutines at once. nil: nobody hears.
+	Warn func(error)
+
+	// Create makes the store, with its key, when the first record is to be
+	// written and there is none. It runs outside of any Update. nil means
+	// that the adapter has a store from the start.
+	Create func(ctx context.Context) error
+}
+
+// Store keeps logins, by the rules that hold for every adapter:
+//
+//   - A response is stored all or none, and durably, or an error says so.
+//   - A response without a refresh token, scope, identity or unknown fields
+//     keeps those that are stored.
+//   - A namespace belongs to one account; tokens of another subject are
+//     refused with ErrSubjectMismatch.
+//   - One unreadable record never hides the others. A new login may replace
+//     it, with a warning.
+//
+// A Store looks at one namespace. It is safe for concurrent use.
+type Store struct {
+	adapter   StorageAdapter
+	namespace string
+	now       func() time.Time
+	warn      func(error)
+	create    func(context.Context) error
+}
+
+// New returns the Store over adapter, and from then on owns it. opts may be nil.
+// It touches nothing until the first call.
+func New(adapter StorageAdapter, opts *Options) *Store {
+	if opts == nil {
+		opts = &Options{}
+	}
+	s := &Store{adapter: adapter, namespace: opts.Namespace, now: opts.Clock, warn: opts.Warn, create: opts.Create}
+	if s.namespace == "" {
+		s.namespace = DefaultNamespace
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.warn == nil {
+		s.warn = func(error) {}
+	}
+	return s
+}
+
+// Close closes the adapter, for all namespaces.
+func (s *Store) Close() error { return s.adapter.Close() }
+
+// Adapter returns what the Store keeps its records in, for tools that look
+// below the rules.
+func (s *Store) Adapter() StorageAdapter { return s.adapter }
+
+// In returns the Store of another namespace over the same adapter.
+func (s *Store) In(namespace string) *Store {
+	other := *s
+	other.namespace = namespace
+	return &other
+}
+
+// Namespace returns the namespace that s looks at.
+func (s *Store) Namespace() string { return s.namespace }
+
+// Now tells the store's time.
+func (s *Store) Now() time.Time { return s.now() }
+
+// Put stores every token of response, all or none. When it returns nil they
+// are durable. Errors: ErrSubjectMismatch, ErrInvalid, ErrTooLarge, ErrLocked
+// and what the adapter says; then nothing was changed.
+func (s *Store) Put(ctx context.Context, response TokenResponse) error {
+	if err := response.check(); err != nil {
+		return annotate(err, "put", RecordKey{})
+	}
+	return s.update(ctx, "put", func(w Writer, warn func(error)) error {
+		return s.put(w, warn, response)
+	})
+}
+
+// OnRefresh is Put, as the callback of whatever refreshes tokens.
+func (s *Store) OnRefresh(ctx context.Context, response TokenResponse) error {
+	return s.Put(ctx, response)
+}
+
+// Get returns the token of one resource server. ErrNotFound if there is none.
+// It may have expired: see [Token.Expired].
+func (s *Store) Get(ctx context.Context, resourceServer string) (Token, error) {
+	key := s.token(resourceServer)
+	var t Token
+	err := s.view(ctx, "get", key, func(r Reader) error {
+		var err error
+		t, err = getToken(r, key)
+		return err
+	})
+	return t, err
+}
+
+// All yields the tokens of the namespace, sorted by resource server. A record
+// that cannot be read is yielded as an error that names it, and the others
+// follow. No snapshot is held while the loop body runs: it may do anything,
+// and what is deleted meanwhile is left out.
+func (s *Store) All(ctx context.Context) iter.Seq2[Token, error] {
+	return func(yield func(Token, error) bool) {
+		keys, err := s.keys(ctx, KindToken, s.namespace)
+		if err != nil {
+			yield(Token{}, err)
+			return
+		}
+		for _, key := range keys {
+			t, err := s.Get(ctx, key.Name)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if !yield(t, err) {
+				return
+			}
+		}
+	}
+}
+
+// Delete removes the token of one resource server, here only: it stays valid
+// at its issuer until it is revoked or expires. ErrNotFound if there is none.
+func (s *Store) Delete(ctx context.Context, resourceServer string) error {
+	return s.delete(ctx, s.token(resourceServer))
+}
+
+// Namespaces returns the names of the namespaces that hold records of one of
+// kinds, sorted; no kind means KindToken. It works while the store is locked.
+func (s *Store) Namespaces(ctx context.Context, kinds ...Kind) ([]string, error) {
+	if len(kinds) == 0 {
+		kinds = []Kind{KindToken}
+	}
+	found := make(map[string]bool)
+	for _, kind := range kinds {
+		keys, err := s.keys(ctx, kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range keys {
+			found[key.Namespace] = true
+		}
+	}
+	return sorted(found), nil
+}
+
+func (s *Store) put(w Writer, warn func(error), response TokenResponse) error {
+	account, err := s.admit(w, warn, response)
+	if err != nil {
+		return err
+	}
+	for _, t := range response.Tokens {
+		t.Issuer, t.ClientID = either(t.Issuer, response.Account.Issuer), either(t.ClientID, response.Account.ClientID)
+		prev, err := getToken(w, s.token(t.ResourceServer))
+		switch {
+		case err == nil && !same(prev.IdentityID, account.Subject):
+			return mismatch(s.token(t.ResourceServer))
+		case err == nil:
+			t = t.renewed(prev)
+		case unreadable(err):
+			warn(replaced(err))
+		case !errors.Is(err, ErrNotFound):
+			return err
+		}
+		t.Issuer, t.ClientID = either(t.Issuer, account.Issuer), either(t.ClientID, account.ClientID)
+		if err := s.putToken(w, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) putToken(w Writer, t Token) error {
+	key := s.token(t.ResourceServer)
+	if err := key.Check(); err != nil {
+		return annotate(err, "", key)
+	}
+	payload, err := encodeToken(key, t)
+	if err != nil {
+		return annotate(err, "", key)
+	}
+	return w.Put(key, payload)
+}
+
+func getToken(r Reader, key RecordKey) (Token, error) {
+	payload, err := r.Get(key)
+	if err != nil {
+		return Token{}, annotate(err, "", key)
+	}
+	t, err := decodeToken(key, payload)
+	return t, annotate(err, "", key)
+}
+
+func (s *Store) token(resourceServer string) RecordKey { return tokenKey(s.namespace, resourceServer) }
+
+func tokenKey(namespace, resourceServer string) RecordKey {
+	return RecordKey{Namespace: namespace, Kind: KindToken, Name: resourceServer}
+}
+
+func replaced(err error) error {
+	return &Error{Op: "replace", Err: err, Detail: "what it held is lost"}
+}
+
+// view runs fn over a snapshot and names key in what goes wrong.
+func (s *Store) view(ctx context.Context, op string, key RecordKey, fn func(Reader) error) error {
+	if err := key.Check(); err != nil {
+		return annotate(err, op, key)
+	}
+	return annotate(s.adapter.View(ctx, fn), op, key)
+}
+
+func (s *Store) delete(ctx context.Context, key RecordKey) error {
+	if err := key.Check(); err != nil {
+		return annotate(err, "delete", key)
+	}
+	err := s.adapter.Update(ctx, func(w Writer) error { return w.Delete(key) })
+	return annotate(err, "delete", key)
+}
+
+// errNoStore ends the Update that found no store to write to.
+var errNoStore = &Error{Err: ErrNotFound, Detail: "there is no store yet"}
+
+// update runs fn as one Update, in a store that is made if there is none.
+// What fn warns of is told only once its writes have been applied.
+func (s *Store) update(ctx context.Context, op string, fn func(Writer, func(error)) error) error {
+	var warnings []error
+	once := func() error {
+		return s.adapter.Update(ctx, func(w Writer) error {
+			warnings = nil
+			if w.Header().IsZero() {
+				return errNoStore
+			}
+			return fn(w, func(err error) { warnings = append(warnings, err) })
+		})
+	}
+	err := once()
+	if errors.Is(err, errNoStore) && s.create != nil {
+		if err = s.create(ctx); err == nil {
+			err = once()
+		}
+	}
+	if err != nil {
+		return annotate(err, op, RecordKey{})
+	}
+	for _, w := range warnings {
+		s.warn(w)
+	}
+	return nil
+}
+
+func (s *Store) keys(ctx context.Context, kind Kind, namespaces ...string) ([]RecordKey, error) {
+	var keys []RecordKey
+	err := s.adapter.View(ctx, func(r Reader) error {
+		keys = nil
+		for key, err := range r.Keys(kind, namespaces...) {
+			if err != nil {
+				return err
+			}
+			keys = append(keys, key)
+		}
+		return nil
+	})
+	return keys, annotate(err, "list", RecordKey{})
+}

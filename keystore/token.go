@@ -1,0 +1,128 @@
+package keystore
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// Token is the login at one resource server: what a token endpoint answered,
+// and what is needed to renew it.
+type Token struct {
+	ResourceServer string // its name in the store, at most MaxName bytes
+	Scope          string // space separated (RFC 6749 section 3.3)
+	AccessToken    Secret
+	RefreshToken   Secret    // zero: the login ends when the access token does
+	TokenType      string    // "Bearer"; kept as the server wrote it
+	ExpiresAt      time.Time // of the access token, whole seconds; zero: not known, taken as over
+	IdentityID     string    // the subject (OpenID Connect "sub"), "" if not known
+
+	// Issuer and ClientID say who can renew the token. Without them it is
+	// usable until it expires.
+	Issuer   string
+	ClientID string
+
+	// Extra holds the fields of a foreign record that this package does not
+	// know, each as its JSON text. They survive every round trip.
+	Extra map[string]Secret
+}
+
+// Expired reports whether the access token is over at now, or of unknown end.
+func (t Token) Expired(now time.Time) bool { return !now.Before(t.ExpiresAt) }
+
+// Renewable reports whether the token says all that a refresh needs.
+func (t Token) Renewable() bool {
+	return !t.RefreshToken.IsZero() && t.Issuer != "" && t.ClientID != ""
+}
+
+// Scopes returns the scopes one by one.
+func (t Token) Scopes() []string { return strings.Fields(t.Scope) }
+
+// TokenResponse is the answer of a token endpoint, split by resource server.
+type TokenResponse struct {
+	Tokens []Token // each with another ResourceServer
+
+	// Account says whose login it is. A refresh answer does not know and
+	// leaves it zero.
+	Account Account
+}
+
+// Account is whose logins a namespace holds. Fields not known are empty.
+type Account struct {
+	Subject  string // OpenID Connect "sub", unique at its issuer
+	Issuer   string // URL
+	ClientID string // of the last login
+}
+
+// subject is the one identity that the response speaks of, "" if it names none.
+func (r TokenResponse) subject() (string, error) {
+	subject := r.Account.Subject
+	for _, t := range r.Tokens {
+		switch {
+		case t.IdentityID == "" || t.IdentityID == subject:
+		case subject == "":
+			subject = t.IdentityID
+		default:
+			return "", &Error{Key: tokenKey("", t.ResourceServer), Err: ErrSubjectMismatch,
+				Detail: "one response names two identities"}
+		}
+	}
+	return subject, nil
+}
+
+func (r TokenResponse) check() error {
+	var seen []string
+	for _, t := range r.Tokens {
+		if slices.Contains(seen, t.ResourceServer) {
+			return &Error{Key: tokenKey("", t.ResourceServer), Err: ErrInvalid,
+				Detail: "one response names the resource server twice"}
+		}
+		if t.AccessToken.IsZero() {
+			return &Error{Key: tokenKey("", t.ResourceServer), Err: ErrInvalid, Detail: "there is no access token"}
+		}
+		seen = append(seen, t.ResourceServer)
+	}
+	return nil
+}
+
+// renewed returns next as the successor of prev, which a response of the same
+// login may leave half said: RFC 6749 lets a refresh omit the refresh token
+// (section 6) and an unchanged scope (section 5.1), and it names no identity.
+func (next Token) renewed(prev Token) Token {
+	next.Scope = either(next.Scope, prev.Scope)
+	next.TokenType = either(next.TokenType, prev.TokenType)
+	next.IdentityID = either(next.IdentityID, prev.IdentityID)
+	// A refresh token belongs to the client and issuer that obtained it.
+	if same(next.Issuer, prev.Issuer) && same(next.ClientID, prev.ClientID) {
+		if next.RefreshToken.IsZero() {
+			next.RefreshToken = prev.RefreshToken
+		}
+		next.Issuer = either(next.Issuer, prev.Issuer)
+		next.ClientID = either(next.ClientID, prev.ClientID)
+	}
+	next.Extra = merged(next.Extra, prev.Extra)
+	return next
+}
+
+func merged(next, prev map[string]Secret) map[string]Secret {
+	if len(prev) == 0 {
+		return next
+	}
+	all := make(map[string]Secret, len(prev)+len(next))
+	for _, m := range []map[string]Secret{prev, next} {
+		for k, v := range m {
+			all[k] = v
+		}
+	}
+	return all
+}
+
+// same reports whether two facts do not contradict each other; "" is no fact.
+func same(a, b string) bool { return a == "" || b == "" || a == b }
+
+func either(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
