@@ -1,0 +1,133 @@
+package seal
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"filippo.io/age"
+
+	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/internal/strictjson"
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// Meta is the payload of keystore.MetaKey: what a store believes of itself
+// because it is sealed. As JSON: {"recipients":["age1…"]}.
+type Meta struct {
+	// Recipients are the recovery recipients, each as ParseRecovery reads it,
+	// none twice; empty for most stores.
+	Recipients []string `json:"recipients"`
+}
+
+// FormatMeta writes what ParseMeta reads. ErrInvalid for what it would refuse.
+func FormatMeta(m Meta) ([]byte, error) {
+	if _, err := m.recovery(); err != nil {
+		return nil, err
+	}
+	if m.Recipients == nil {
+		m.Recipients = []string{}
+	}
+	payload, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encode meta record: %w", err)
+	}
+	return payload, nil
+}
+
+// ParseMeta reads the payload of a meta record. ErrCorrupt: a field that is
+// missing, unknown, twice there or of another type; a recipient that
+// ParseRecovery refuses or that stands twice.
+func ParseMeta(payload []byte) (Meta, error) {
+	var m Meta
+	if err := strictjson.Check(payload, "recipients"); err != nil {
+		return m, corruptMeta(err.Error())
+	}
+	d := json.NewDecoder(bytes.NewReader(payload))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&m); err != nil || m.Recipients == nil {
+		return Meta{}, corruptMeta("it does not have the fields of this version")
+	}
+	if _, err := m.recovery(); err != nil {
+		return Meta{}, corruptMeta(err.Error())
+	}
+	return m, nil
+}
+
+func corruptMeta(detail string) error {
+	return &keystore.Error{Key: keystore.MetaKey, Err: keystore.ErrCorrupt, Detail: detail}
+}
+
+func (m Meta) recovery() ([]age.Recipient, error) {
+	var recipients []age.Recipient
+	for i, text := range m.Recipients {
+		if slices.Contains(m.Recipients[:i], text) {
+			return nil, invalidRecipient("is given twice", text)
+		}
+		r, err := ParseRecovery(text)
+		if err != nil {
+			return nil, err
+		}
+		recipients = append(recipients, r)
+	}
+	return recipients, nil
+}
+
+// ParseRecovery reads a native recipient, "age1…" or "age1pq1…", to whom a
+// store's records shall be encrypted too. Everything else is ErrInvalid: ssh
+// keys, and above all plugin names ("age1name1…"), which would have a program
+// run whose name stands in a file (CVE-2024-56327).
+func ParseRecovery(text string) (age.Recipient, error) {
+	r, err := parseNative(text)
+	if err != nil {
+		return nil, invalidRecipient("is not a native age recipient", text)
+	}
+	// Some points of the curve encrypt to nobody, and age finds out late.
+	if _, err := r.Wrap(make([]byte, fileKeySize)); err != nil {
+		return nil, invalidRecipient("cannot be encrypted to", text)
+	}
+	return r, nil
+}
+
+func parseNative(text string) (age.Recipient, error) {
+	if strings.HasPrefix(text, "age1pq1") {
+		return age.ParseHybridRecipient(text)
+	}
+	return age.ParseX25519Recipient(text)
+}
+
+// invalidRecipient names a recipient only if it looks like one: it may be an
+// identity, pasted in the wrong place.
+func invalidRecipient(what, text string) error {
+	name := "the recovery recipient"
+	if strings.HasPrefix(text, "age1") && len(text) <= 80 {
+		name += fmt.Sprintf(" %q", text)
+	}
+	return &keystore.Error{Err: keystore.ErrInvalid, Detail: name + " " + what}
+}
+
+func checkRecovery(identityType string, recovery []age.Recipient) error {
+	if len(recovery) > MaxRecovery {
+		return &keystore.Error{Err: keystore.ErrInvalid,
+			Detail: fmt.Sprintf("there are %d recovery recipients, the limit is %d", len(recovery), MaxRecovery)}
+	}
+	for _, r := range recovery {
+		if nativeType(r) != identityType {
+			return &keystore.Error{Err: keystore.ErrInvalid,
+				Detail: "a recovery recipient must be of the identity's type, " + identityType}
+		}
+	}
+	return nil
+}
+
+func nativeType(r age.Recipient) string {
+	switch r.(type) {
+	case *age.X25519Recipient:
+		return identity.X25519
+	case *age.HybridRecipient:
+		return identity.PostQuantum
+	}
+	return "other"
+}

@@ -1,0 +1,239 @@
+// Package seal turns the payload of a record into a standard age file, and
+// back, so that three things hold:
+//
+//   - stock `age -d -i` recovers the payload with the store's identity, for ever;
+//   - only who has that identity can have written it: age alone proves who can
+//     read a file, not who wrote it;
+//   - it opens only in the store, namespace, kind and name it was written for.
+//
+// The age file has a stanza for each recipient, as every age file, and one of
+// ours, the seal: the file key and the digest of the content, encrypted with a
+// key that is derived from the identity and the place. Reading uses the seal
+// and nothing else. docs/format.md has the bytes.
+//
+// A [Sealer] is made for one store and one identity:
+//
+//	sealer, err := seal.Load(id, store, metaRecord) // a store that exists
+//	sealer, err := seal.New(id, store, recovery)    // one that is being made
+//
+// What no seal can tell is an older record of the same place under the same
+// identity from the current one. A rekey ends that; see SECURITY.md.
+package seal
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+
+	"filippo.io/age"
+
+	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+const (
+	// MaxRecord is the size of a sealed record in bytes; a larger one is not
+	// looked at.
+	MaxRecord = 128 << 10
+
+	// MaxRecovery is how many recovery recipients a store may have: so many
+	// post-quantum stanzas of 1.7 KB beside the largest payload stay within
+	// MaxRecord.
+	MaxRecovery = 16
+)
+
+// Sealer seals and opens the records of one store. It implements
+// keystore.Sealer, never changes and may be used by several goroutines.
+type Sealer struct {
+	store      keystore.StoreID
+	key        *key
+	labels     []string        // what age.Encrypt must find on all recipients alike
+	recipients []age.Recipient // own, then recovery
+}
+
+var _ keystore.Sealer = (*Sealer)(nil)
+
+// New returns the Sealer of a store. Records are readable by the holders of
+// recovery too, who cannot write them. ErrInvalid: a zero store, more than
+// MaxRecovery recipients, or one that is not native of the identity's type,
+// which would undo a post-quantum identity or hand the file key to a plugin.
+func New(id *identity.Identity, store keystore.StoreID, recovery []age.Recipient) (*Sealer, error) {
+	if id == nil || store == (keystore.StoreID{}) {
+		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "a seal needs an identity and a store"}
+	}
+	if err := checkRecovery(id.Type(), recovery); err != nil {
+		return nil, err
+	}
+	s := &Sealer{store: store, key: deriveKey(id.Seed(), id.Type(), store)}
+	if id.Type() == identity.PostQuantum {
+		s.labels = []string{postQuantumLabel}
+	}
+	s.recipients = append([]age.Recipient{id.Recipient()}, recovery...)
+	return s, nil
+}
+
+// Load returns the Sealer of a store that exists. meta is its sealed record of
+// keystore.MetaKey, which says who the recovery recipients are; nobody else is
+// believed. ErrTampered if it is missing; otherwise the errors of Open.
+func Load(id *identity.Identity, store keystore.StoreID, meta []byte) (*Sealer, error) {
+	if len(meta) == 0 {
+		return nil, &keystore.Error{Key: keystore.MetaKey, Err: keystore.ErrTampered, Detail: "the store has lost its meta record"}
+	}
+	s, err := New(id, store, nil)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := s.open(keystore.MetaKey, meta)
+	if err != nil {
+		return nil, keystore.Annotate(err, keystore.Error{Key: keystore.MetaKey})
+	}
+	m, err := ParseMeta(payload)
+	if err != nil {
+		return nil, keystore.Annotate(err, keystore.Error{Key: keystore.MetaKey})
+	}
+	recovery, err := m.recovery()
+	if err != nil {
+		return nil, err
+	}
+	return New(id, store, recovery)
+}
+
+// Seal returns payload as an age file for the place k. payload is one JSON
+// value in UTF-8 of at most keystore.MaxPayload bytes and comes back byte for
+// byte. Errors: ErrInvalid and ErrTooLarge; ctx's cause if it has ended.
+func (s *Sealer) Seal(ctx context.Context, k keystore.RecordKey, payload []byte) ([]byte, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, keystore.Annotate(err, keystore.Error{Key: k})
+	}
+	if err := checkPayload(k, payload); err != nil {
+		return nil, err
+	}
+	sealed, err := s.encrypt(k, pack(s.store, k, payload))
+	if err != nil {
+		return nil, &keystore.Error{Key: k, Err: fmt.Errorf("seal: %w", err)}
+	}
+	return sealed, nil
+}
+
+func (s *Sealer) encrypt(k keystore.RecordKey, plaintext []byte) ([]byte, error) {
+	seal := &recipient{
+		key:    s.key,
+		place:  placeOf(s.store, k),
+		digest: sha256.Sum256(plaintext),
+		labels: s.labels,
+	}
+	var file bytes.Buffer
+	w, err := age.Encrypt(&file, append([]age.Recipient{seal}, s.recipients...)...)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(plaintext); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return file.Bytes(), nil
+}
+
+// Open returns the payload that was sealed for the place k. The caller may keep
+// and change it. Errors, each a *keystore.Error that names k and says what is
+// wrong:
+//
+//   - ErrCorrupt: larger than MaxRecord, or not an age file in binary form;
+//   - ErrNoSeal: an age file without a seal;
+//   - ErrTampered: everything else. Changed, moved, forged, of another store, or
+//     sealed with another identity;
+//   - ctx's cause, if it has ended.
+func (s *Sealer) Open(ctx context.Context, k keystore.RecordKey, sealed []byte) ([]byte, error) {
+	err := context.Cause(ctx)
+	var payload []byte
+	if err == nil {
+		payload, err = s.open(k, sealed)
+	}
+	return payload, keystore.Annotate(err, keystore.Error{Key: k})
+}
+
+func (s *Sealer) open(k keystore.RecordKey, sealed []byte) ([]byte, error) {
+	plaintext, err := s.decrypt(k, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return unpack(s.store, k, plaintext)
+}
+
+// decrypt gives age the seal alone: beside a native identity, age would ask
+// that first, and a record would open in every place.
+func (s *Sealer) decrypt(k keystore.RecordKey, sealed []byte) ([]byte, error) {
+	if len(sealed) > MaxRecord {
+		return nil, &keystore.Error{Err: keystore.ErrCorrupt,
+			Detail: fmt.Sprintf("it has %d bytes, the limit is %d", len(sealed), MaxRecord)}
+	}
+	o := &opener{key: s.key, place: placeOf(s.store, k)}
+	r, err := age.Decrypt(bytes.NewReader(sealed), o)
+	switch {
+	case !o.asked:
+		return nil, &keystore.Error{Err: keystore.ErrCorrupt, Detail: "it is not an age file"}
+	case o.err != nil:
+		return nil, o.err
+	case err != nil:
+		return nil, tampered("its header is changed, or it is cut short")
+	}
+	plaintext, err := readAll(r, len(sealed))
+	if err != nil {
+		return nil, tampered("its content is changed or cut short")
+	}
+	if sha256.Sum256(plaintext) != o.digest {
+		return nil, tampered("its content is not what was sealed: another recipient has rewritten it")
+	}
+	return plaintext, nil
+}
+
+// readAll is io.ReadAll in one buffer, for at most size bytes.
+func readAll(r io.Reader, size int) ([]byte, error) {
+	b := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
+}
+
+// Verify opens a record in both ways that must work, by its seal and by
+// age.Decrypt with native, the store's identity (AgeIdentity of package
+// identity) or that of a recovery recipient, and compares the contents. Open
+// does not see damage to the stanzas of recipients that one of them has done;
+// Verify does. Errors are those of Open.
+func (s *Sealer) Verify(ctx context.Context, k keystore.RecordKey, sealed []byte, native age.Identity) error {
+	err := context.Cause(ctx)
+	if err == nil {
+		err = s.verify(k, sealed, native)
+	}
+	return keystore.Annotate(err, keystore.Error{Key: k})
+}
+
+func (s *Sealer) verify(k keystore.RecordKey, sealed []byte, native age.Identity) error {
+	plaintext, err := s.decrypt(k, sealed)
+	if err != nil {
+		return err
+	}
+	if _, err := unpack(s.store, k, plaintext); err != nil {
+		return err
+	}
+	return compareNative(plaintext, sealed, native)
+}
+
+func compareNative(plaintext, sealed []byte, native age.Identity) error {
+	r, err := age.Decrypt(bytes.NewReader(sealed), native)
+	if err != nil {
+		return tampered("its seal is right, but the identity alone cannot recover it")
+	}
+	recovered, err := readAll(r, len(sealed))
+	if err != nil || !bytes.Equal(recovered, plaintext) {
+		return tampered("the identity alone recovers something else than the seal")
+	}
+	return nil
+}
+
+func tampered(detail string) error {
+	return &keystore.Error{Err: keystore.ErrTampered, Detail: detail}
+}

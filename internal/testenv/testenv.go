@@ -1,0 +1,37 @@
+// Package testenv says what tests need of the machine. A missing component
+// skips a test with the reason, but fails it in CI, where nothing is skipped.
+package testenv
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+)
+
+// Need returns the path of a program that the test runs.
+func Need(t testing.TB, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		Missing(t, "the program "+program+" is not installed")
+	}
+	return path
+}
+
+// NeedRoot is for tests that mount file systems or act as several users.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if runtime.GOOS == "windows" || os.Getuid() != 0 {
+		Missing(t, "it must run as root")
+	}
+}
+
+// Missing skips the test for this reason, or fails it in CI.
+func Missing(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("CI has to provide this: %s", reason)
+	}
+	t.Skip(reason)
+}
