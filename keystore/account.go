@@ -22,64 +22,67 @@ func (s *Store) Account(ctx context.Context) (Account, error) {
 	return a, err
 }
 
-// SetClient records who can renew the logins of the namespace: the issuer and
-// the client that obtained them, for those records that do not say so, as
-// imported ones may not. Records that name another client or issuer stay.
-func (s *Store) SetClient(ctx context.Context, issuer, clientID string) error {
-	return s.update(ctx, "set client", func(w Writer, warn func(error)) error {
-		if _, err := s.admit(w, warn, TokenResponse{Account: Account{Issuer: issuer, ClientID: clientID}}); err != nil {
-			return err
-		}
-		for key, err := range w.Keys(KindToken, s.namespace) {
-			if err != nil {
-				return err
-			}
-			t, err := getToken(w, key)
-			if unreadable(err) {
-				warn(err)
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			if t.Issuer != "" && t.ClientID != "" {
-				continue
-			}
-			t.Issuer, t.ClientID = either(t.Issuer, issuer), either(t.ClientID, clientID)
-			if err := s.putToken(w, t); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+// claim is what a response says of the account of a namespace.
+type claim struct {
+	stored Account // zero if there is none, or none that can be read
+	lost   error   // why it cannot be read
+	next   Account
 }
 
-// admit refuses a response of another account than the namespace's, and
-// otherwise records what the response says of the account.
-func (s *Store) admit(w Writer, warn func(error), response TokenResponse) (Account, error) {
-	stored, err := getAccount(w, s.account())
+// admit refuses a response of another account than the namespace's.
+func (s *Store) admit(r Reader, response TokenResponse) (claim, error) {
+	var c claim
+	var err error
+	c.stored, err = getAccount(r, s.account())
 	switch {
 	case unreadable(err):
-		warn(replaced(err))
+		c.lost = err
 	case err != nil && !errors.Is(err, ErrNotFound):
-		return Account{}, err
+		return claim{}, err
 	}
-	subject, err := response.subject()
-	if err != nil {
-		return Account{}, err
+	c.next = response.Account
+	if c.next.Subject, err = response.subject(); err != nil {
+		return claim{}, err
 	}
-	next := response.Account
-	next.Subject = subject
-	if !same(stored.Subject, next.Subject) || stored.Subject != "" && !same(stored.Issuer, next.Issuer) {
-		return Account{}, mismatch(s.account())
+	if !c.stored.admits(c.next) {
+		if err := s.mustBeEmpty(r); err != nil {
+			return claim{}, err
+		}
+		c.stored = Account{}
 	}
-	next.Subject = either(next.Subject, stored.Subject)
-	next.Issuer = either(next.Issuer, stored.Issuer)
-	next.ClientID = either(next.ClientID, stored.ClientID)
-	if next == stored {
-		return next, nil
+	c.next.Subject = either(c.next.Subject, c.stored.Subject)
+	c.next.Issuer = either(c.next.Issuer, c.stored.Issuer)
+	c.next.ClientID = either(c.next.ClientID, c.stored.ClientID)
+	return c, nil
+}
+
+// record stores what an admitted response says of the account, if that is new.
+func (s *Store) record(w Writer, warn func(error), c claim) error {
+	if c.next == c.stored {
+		return nil
 	}
-	return next, s.putAccount(w, next)
+	if c.lost != nil {
+		warn(replaced(c.lost))
+	}
+	return s.putAccount(w, c.next)
+}
+
+// admits reports whether a login of next may stand beside those of a. A subject
+// is unique at its issuer only.
+func (a Account) admits(next Account) bool {
+	return same(a.Subject, next.Subject) && (a.Subject == "" || same(a.Issuer, next.Issuer))
+}
+
+// mustBeEmpty is how a namespace gets free for another account: its logins have
+// been removed.
+func (s *Store) mustBeEmpty(r Reader) error {
+	for _, err := range r.Keys(KindToken, s.namespace) {
+		if err != nil {
+			return err
+		}
+		return mismatch(s.account())
+	}
+	return nil
 }
 
 func mismatch(key RecordKey) error {

@@ -20,7 +20,8 @@ const (
 //
 // All methods may be called by several goroutines at once. A context that ends
 // makes them return an error that wraps its cause, without a change or, from
-// Update, with the change whole.
+// Update, with the change whole. An error that fn returns is found in what View
+// and Update return; a panic of fn passes through, and nothing is applied.
 type StorageAdapter interface {
 	// View calls fn with one consistent snapshot, which writers beside it do
 	// not change and do not wait for. fn may be called again, and must have
@@ -64,7 +65,8 @@ type Reader interface {
 
 	// Keys yields the keys of one kind, in the given namespaces or, if none
 	// is given, in all, sorted by namespace and name. It works while the
-	// store is locked. An error ends the sequence.
+	// store is locked. A Writer may be written to in the loop: what is
+	// yielded is as it was when the loop began. An error ends the sequence.
 	Keys(kind Kind, namespaces ...string) iter.Seq2[RecordKey, error]
 }
 
@@ -118,6 +120,9 @@ const (
 	KindMeta    Kind = "meta"    // of the store itself
 )
 
+// Kinds returns all kinds of record.
+func Kinds() []Kind { return []Kind{KindMeta, KindAccount, KindToken, KindConfig, KindPending} }
+
 // MetaKey is the record that every sealed store has: to whom else its records
 // are encrypted.
 var MetaKey = RecordKey{Kind: KindMeta, Name: "store"}
@@ -131,7 +136,7 @@ type RecordKey struct {
 
 // String reads like: token "x" in namespace "DEFAULT".
 func (k RecordKey) String() string {
-	s := fmt.Sprintf("%s %q", string(k.Kind), k.Name)
+	s := fmt.Sprintf("%s %q", visible(string(k.Kind)), k.Name)
 	if k.Namespace != "" {
 		s += fmt.Sprintf(" in namespace %q", k.Namespace)
 	}

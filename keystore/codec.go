@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -95,8 +95,8 @@ func readExpiry(t *Token, raw json.RawMessage) error {
 	if seconds < 0 || seconds > maxExpiry {
 		return fmt.Errorf("out of range")
 	}
-	if seconds > 0 && string(raw) != "null" {
-		t.ExpiresAt = time.Unix(int64(math.Floor(seconds)), 0).UTC()
+	if whole := int64(seconds); whole > 0 { // 0 and null: not known
+		t.ExpiresAt = time.Unix(whole, 0).UTC()
 	}
 	return nil
 }
@@ -164,11 +164,10 @@ func FormatTokenRecord(t Token) ([]byte, error) {
 // encodeToken makes a payload that decodeToken reads: what would not come back
 // as it is, is refused before it is stored.
 func encodeToken(key RecordKey, t Token) ([]byte, error) {
-	for _, s := range []string{t.Scope, t.TokenType, t.IdentityID, t.Issuer, t.ClientID,
-		t.AccessToken.Reveal(), t.RefreshToken.Reveal()} {
-		if !utf8.ValidString(s) {
-			return nil, &Error{Err: ErrInvalid, Detail: "a field of the token is not valid UTF-8"}
-		}
+	fields := []string{t.Scope, t.TokenType, t.IdentityID, t.Issuer, t.ClientID,
+		t.AccessToken.Reveal(), t.RefreshToken.Reveal()}
+	if err := checkText("token", slices.AppendSeq(fields, maps.Keys(t.Extra))...); err != nil {
+		return nil, err
 	}
 	record, err := FormatTokenRecord(t)
 	if err != nil {
@@ -200,7 +199,23 @@ func decodeToken(key RecordKey, payload []byte) (Token, error) {
 	return t, nil
 }
 
-func encodeAccount(a Account) ([]byte, error) { return encode(accountRecord(a)) }
+func encodeAccount(a Account) ([]byte, error) {
+	if err := checkText("account", a.Subject, a.Issuer, a.ClientID); err != nil {
+		return nil, err
+	}
+	return encode(accountRecord(a))
+}
+
+// checkText refuses what JSON cannot hold: encoding/json would replace it
+// without a word.
+func checkText(what string, texts ...string) error {
+	for _, s := range texts {
+		if !utf8.ValidString(s) {
+			return &Error{Err: ErrInvalid, Detail: "a field of the " + what + " is not valid UTF-8"}
+		}
+	}
+	return nil
+}
 
 func decodeAccount(payload []byte) (Account, error) {
 	var r accountRecord

@@ -1,15 +1,20 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 )
 
 // PutConfig stores a value of the program's own, such as a client id and its
-// secret, under a name in the namespace. v is what encoding/json can encode.
+// secret, under a name in the namespace. v is what encoding/json can encode; a
+// Secret in it must be revealed by the caller, and is ErrInvalid otherwise.
 func (s *Store) PutConfig(ctx context.Context, name string, v any) error {
 	key := s.config(name)
 	payload, err := encodeConfig(key, v)
+	if err == nil && bytes.Contains(payload, []byte(`"`+redacted+`"`)) {
+		err = &Error{Err: ErrInvalid, Detail: "the value holds a Secret, which would be stored as " + redacted}
+	}
 	if err != nil {
 		return annotate(err, "put", key)
 	}
@@ -20,16 +25,19 @@ func (s *Store) PutConfig(ctx context.Context, name string, v any) error {
 // json.Unmarshal does. ErrNotFound if there is none.
 func (s *Store) GetConfig(ctx context.Context, name string, v any) error {
 	key := s.config(name)
-	return s.view(ctx, "get", key, func(r Reader) error {
-		payload, err := r.Get(key)
-		if err != nil {
-			return err
-		}
-		if err := json.Unmarshal(payload, v); err != nil {
-			return &Error{Err: ErrInvalid, Detail: "the stored value does not fit the type asked for"}
-		}
-		return nil
+	var payload []byte
+	err := s.view(ctx, "get", key, func(r Reader) error {
+		var err error
+		payload, err = r.Get(key)
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(payload, v); err != nil {
+		return &Error{Op: "get", Key: key, Err: ErrInvalid, Detail: "the stored value does not fit the type asked for"}
+	}
+	return nil
 }
 
 // DeleteConfig removes what was stored under name. ErrNotFound if there is none.

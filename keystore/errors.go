@@ -3,7 +3,10 @@ package keystore
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Every error of a store wraps one of these, or what the operating system said.
@@ -41,8 +44,8 @@ var (
 )
 
 // Error says what was being done to which record of which store. It never
-// holds a payload or a secret; names and details are quoted, so that no
-// control character of a file reaches a terminal.
+// holds a payload or a secret, and its text has no character that a terminal
+// would act upon, whatever a file or the operating system put into it.
 type Error struct {
 	Op     string    // "get", "put", …; "" if the caller's words say it
 	Store  string    // the file or keychain concerned, "" if not known
@@ -64,38 +67,47 @@ func (e *Error) Error() string {
 		if len(where) > 0 {
 			where = append(where, "of")
 		}
-		where = append(where, printable(e.Store))
+		where = append(where, e.Store)
 	}
 	what := e.Err.Error()
 	if e.Detail != "" {
 		what += ": " + e.Detail
 	}
-	if len(where) == 0 {
-		return what
+	if len(where) > 0 {
+		what = strings.Join(where, " ") + ": " + what
 	}
-	return strings.Join(where, " ") + ": " + what
+	return visible(what)
 }
 
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// annotate fills in what err does not say of itself, without wrapping twice.
-func annotate(err error, op string, key RecordKey) error {
+// Annotate returns err with what about says and err does not say of itself yet:
+// an *Error in err's place is filled in, another error is wrapped. nil stays nil.
+func Annotate(err error, about Error) error {
 	if err == nil {
 		return nil
 	}
-	var e *Error
-	if !errors.As(err, &e) || e != err {
-		return &Error{Op: op, Key: key, Err: err}
+	e, ok := err.(*Error)
+	if !ok {
+		about.Err = err
+		return &about
 	}
 	filled := *e
 	if filled.Op == "" {
-		filled.Op = op
+		filled.Op = about.Op
+	}
+	if filled.Store == "" {
+		filled.Store = about.Store
 	}
 	if filled.Key == (RecordKey{}) {
-		filled.Key = key
+		filled.Key = about.Key
 	}
 	return &filled
+}
+
+func annotate(err error, op string, key RecordKey) error {
+	return Annotate(err, Error{Op: op, Key: key})
 }
 
 // unreadable reports whether err is about one record whose content is lost,
@@ -104,10 +116,20 @@ func unreadable(err error) bool {
 	return errors.Is(err, ErrTampered) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNoSeal)
 }
 
-// printable quotes s only if it holds what a terminal would act upon.
-func printable(s string) string {
-	if q := fmt.Sprintf("%q", s); q != `"`+s+`"` {
-		return q
+// visible writes as an escape what a terminal would act upon or not show.
+func visible(s string) string {
+	var b strings.Builder
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[0])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+		s = s[size:]
 	}
-	return s
+	return b.String()
 }

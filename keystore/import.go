@@ -46,6 +46,9 @@ func (s *Store) Import(ctx context.Context, contents []Content, overwrite bool) 
 	err := s.update(ctx, "import", func(w Writer, warn func(error)) error {
 		results = nil
 		for _, c := range contents {
+			if err := checkName("namespace", c.Namespace); err != nil {
+				return err // In would take "" for the default
+			}
 			i := importer{Store: s.In(c.Namespace), w: w, overwrite: overwrite}
 			if err := i.content(c, warn); err != nil {
 				return err
@@ -69,6 +72,9 @@ func (s *Store) Holds(ctx context.Context, contents []Content) error {
 			got, err := in.Get(ctx, t.ResourceServer)
 			if err != nil {
 				return err
+			}
+			if t.RefreshToken.IsZero() {
+				t.RefreshToken = got.RefreshToken // kept from the login before
 			}
 			if !sameLogin(got, t) {
 				return &Error{Op: "read back", Key: in.token(t.ResourceServer), Err: ErrNotFound, Detail: "the store holds another login"}
@@ -115,19 +121,22 @@ func (i *importer) content(c Content, warn func(error)) error {
 	if err != nil {
 		return err
 	}
-	before, err := getAccount(i.w, i.account())
-	if err == nil && i.overwrite && !same(before.Subject, subject) {
-		err = i.displace(response)
+	claim, err := i.admit(i.w, response)
+	if errors.Is(err, ErrSubjectMismatch) && i.overwrite {
+		if err = i.displace(response); err == nil {
+			claim, err = i.admit(i.w, response)
+		}
 	}
-	if err != nil && !unreadable(err) && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	if _, err := i.admit(i.w, warn, response); err != nil {
+	if err != nil {
 		return err
 	}
 	for _, t := range c.Tokens {
-		t.Issuer, t.ClientID = either(t.Issuer, c.Account.Issuer), either(t.ClientID, c.Account.ClientID)
-		if err := i.importToken(t, before.Subject, subject); err != nil {
+		if err := i.importToken(t.of(c.Account), claim.stored.Subject, subject); err != nil {
+			return err
+		}
+	}
+	if i.taken() {
+		if err := i.record(i.w, warn, claim); err != nil {
 			return err
 		}
 	}
@@ -137,6 +146,12 @@ func (i *importer) content(c Content, warn func(error)) error {
 		}
 	}
 	return nil
+}
+
+// taken reports whether a token of the file is in the store now. A file whose
+// tokens were all kept out says nothing of the namespace's account.
+func (i *importer) taken() bool {
+	return len(i.results) == 0 || slices.ContainsFunc(i.results, func(r ImportResult) bool { return r.Outcome != Kept })
 }
 
 // displace makes room for another account's login, unless something of the old
@@ -168,12 +183,8 @@ func (i *importer) importToken(t Token, owner, subject string) error {
 	case err != nil:
 		return err
 	case sameLogin(prev, t):
-		// Only what the store did not know yet is added.
-		outcome, t = Unchanged, t.renewed(prev)
-		if t.Issuer == prev.Issuer && t.ClientID == prev.ClientID {
-			i.tell(key, outcome, reason)
-			return nil
-		}
+		i.tell(key, Unchanged, "")
+		return i.learn(prev, t)
 	case i.overwrite:
 	case !sameAccount(prev, t, either(prev.IdentityID, owner), subject):
 		outcome, reason = Kept, "nothing shows that the stored login is the same account's"
@@ -187,6 +198,19 @@ func (i *importer) importToken(t Token, owner, subject string) error {
 		return nil
 	}
 	return i.putToken(i.w, t)
+}
+
+// learn adds to the stored token who can renew it, if it does not say so and
+// the file does.
+func (i *importer) learn(stored, t Token) error {
+	if !same(stored.Issuer, t.Issuer) || !same(stored.ClientID, t.ClientID) {
+		return nil
+	}
+	more := stored.of(Account{Issuer: t.Issuer, ClientID: t.ClientID})
+	if more.Issuer == stored.Issuer && more.ClientID == stored.ClientID {
+		return nil
+	}
+	return i.putToken(i.w, more)
 }
 
 func (i *importer) importConfig(name string, text Secret) error {

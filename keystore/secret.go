@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -56,6 +57,10 @@ func (s Secret) String() string { return redacted }
 // LogValue returns "[redacted]".
 func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText returns "[redacted]", also for encoding/json. Nothing reads it
-// back: decoding into a Secret is an error of encoding/json.
+// MarshalText returns "[redacted]", also for encoding/json.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// UnmarshalText fails: nothing reads back what MarshalText has written.
+func (s *Secret) UnmarshalText([]byte) error {
+	return errors.New("a Secret cannot be decoded")
+}

@@ -35,7 +35,7 @@ type Options struct {
 //   - A response without a refresh token, scope, identity or unknown fields
 //     keeps those that are stored.
 //   - A namespace belongs to one account; tokens of another subject are
-//     refused with ErrSubjectMismatch.
+//     refused with ErrSubjectMismatch until its own have been deleted.
 //   - One unreadable record never hides the others. A new login may replace
 //     it, with a warning.
 //
@@ -54,10 +54,8 @@ func New(adapter StorageAdapter, opts *Options) *Store {
 	if opts == nil {
 		opts = &Options{}
 	}
-	s := &Store{adapter: adapter, namespace: opts.Namespace, now: opts.Clock, warn: opts.Warn, create: opts.Create}
-	if s.namespace == "" {
-		s.namespace = DefaultNamespace
-	}
+	s := &Store{adapter: adapter, now: opts.Clock, warn: opts.Warn, create: opts.Create}
+	s.namespace = either(opts.Namespace, DefaultNamespace)
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -74,10 +72,11 @@ func (s *Store) Close() error { return s.adapter.Close() }
 // below the rules.
 func (s *Store) Adapter() StorageAdapter { return s.adapter }
 
-// In returns the Store of another namespace over the same adapter.
+// In returns the Store of another namespace over the same adapter; "" means
+// DefaultNamespace.
 func (s *Store) In(namespace string) *Store {
 	other := *s
-	other.namespace = namespace
+	other.namespace = either(namespace, DefaultNamespace)
 	return &other
 }
 
@@ -166,24 +165,31 @@ func (s *Store) Namespaces(ctx context.Context, kinds ...Kind) ([]string, error)
 }
 
 func (s *Store) put(w Writer, warn func(error), response TokenResponse) error {
-	account, err := s.admit(w, warn, response)
+	claim, err := s.admit(w, response)
 	if err != nil {
 		return err
 	}
+	if err := s.record(w, warn, claim); err != nil {
+		return err
+	}
+	account := claim.next
 	for _, t := range response.Tokens {
-		t.Issuer, t.ClientID = either(t.Issuer, response.Account.Issuer), either(t.ClientID, response.Account.ClientID)
+		t = t.of(response.Account)
 		prev, err := getToken(w, s.token(t.ResourceServer))
 		switch {
 		case err == nil && !same(prev.IdentityID, account.Subject):
 			return mismatch(s.token(t.ResourceServer))
 		case err == nil:
+			// Whose client's a stored token is, is not guessed.
 			t = t.renewed(prev)
 		case unreadable(err):
 			warn(replaced(err))
-		case !errors.Is(err, ErrNotFound):
+			t = t.of(account)
+		case errors.Is(err, ErrNotFound):
+			t = t.of(account)
+		default:
 			return err
 		}
-		t.Issuer, t.ClientID = either(t.Issuer, account.Issuer), either(t.ClientID, account.ClientID)
 		if err := s.putToken(w, t); err != nil {
 			return err
 		}
@@ -238,24 +244,22 @@ func (s *Store) delete(ctx context.Context, key RecordKey) error {
 	return annotate(err, "delete", key)
 }
 
-// errNoStore ends the Update that found no store to write to.
-var errNoStore = &Error{Err: ErrNotFound, Detail: "there is no store yet"}
-
 // update runs fn as one Update, in a store that is made if there is none.
 // What fn warns of is told only once its writes have been applied.
 func (s *Store) update(ctx context.Context, op string, fn func(Writer, func(error)) error) error {
 	var warnings []error
+	var missing bool
 	once := func() error {
 		return s.adapter.Update(ctx, func(w Writer) error {
-			warnings = nil
-			if w.Header().IsZero() {
-				return errNoStore
+			warnings, missing = nil, w.Header().IsZero()
+			if missing {
+				return &Error{Err: ErrNotFound, Detail: "there is no store yet"}
 			}
 			return fn(w, func(err error) { warnings = append(warnings, err) })
 		})
 	}
 	err := once()
-	if errors.Is(err, errNoStore) && s.create != nil {
+	if err != nil && missing && s.create != nil {
 		if err = s.create(ctx); err == nil {
 			err = once()
 		}

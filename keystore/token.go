@@ -85,6 +85,12 @@ func (r TokenResponse) check() error {
 	return nil
 }
 
+// of fills in who can renew t, where t does not say so.
+func (t Token) of(a Account) Token {
+	t.Issuer, t.ClientID = either(t.Issuer, a.Issuer), either(t.ClientID, a.ClientID)
+	return t
+}
+
 // renewed returns next as the successor of prev, which a response of the same
 // login may leave half said: RFC 6749 lets a refresh omit the refresh token
 // (section 6) and an unchanged scope (section 5.1), and it names no identity.
