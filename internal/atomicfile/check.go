@@ -1,0 +1,189 @@
+package atomicfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+const (
+	fileMode fs.FileMode = 0o600
+	dirMode  fs.FileMode = 0o700
+)
+
+// Open opens the file at path if it is a regular file of the effective user.
+// Anything else is refused by name with ErrTampered, whether opening it has
+// failed or not. The FileInfo is that of the open file. An error of opening it
+// for writing wraps ErrReadOnly if the system does not let us write.
+func Open(fsys FS, path string, flag int, perm fs.FileMode) (File, fs.FileInfo, error) {
+	f, err := fsys.OpenFile(path, flag, perm)
+	if err != nil {
+		return nil, nil, whyNot(fsys, path, flag, err)
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = checkFile(path, info)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, About(path, err)
+	}
+	return f, info, nil
+}
+
+// whyNot looks for a better word than ELOOP, EISDIR or EACCES for a file that
+// does not open.
+func whyNot(fsys FS, path string, flag int, err error) error {
+	if info, statErr := fsys.Lstat(path); statErr == nil {
+		if refused := checkFile(path, info); refused != nil {
+			return refused
+		}
+	}
+	if flag&(os.O_WRONLY|os.O_RDWR) != 0 {
+		return aboutWriting(path, err)
+	}
+	return About(path, err)
+}
+
+func checkFile(path string, info fs.FileInfo) error {
+	if !info.Mode().IsRegular() {
+		return Refuse(path, "is "+kind(info.Mode())+", not a file: look who put it there, then remove it")
+	}
+	if bad := badOwner(info); bad != "" {
+		return Refuse(path, bad+": remove it, or give it to the right user with chown")
+	}
+	return nil
+}
+
+// checkContent is checkFile for a file whose content we believe.
+func checkContent(path string, info fs.FileInfo) error {
+	if err := checkFile(path, info); err != nil {
+		return err
+	}
+	if bad := badMode(info); bad != "" {
+		return Refuse(path, bad+": look at its content, then chmod 600")
+	}
+	return nil
+}
+
+// CheckDir refuses a directory in which others than the effective user and root
+// could put or replace files. A link is refused too: resolve the directory's
+// name with filepath.EvalSymlinks first.
+func CheckDir(fsys FS, dir string) error {
+	info, err := fsys.Lstat(dir)
+	if err != nil {
+		return About(dir, err)
+	}
+	if !info.IsDir() {
+		return Refuse(dir, "is "+kind(info.Mode())+", not a directory")
+	}
+	if bad := badOwner(info, 0); bad != "" {
+		return Refuse(dir, bad+": use a directory of your own")
+	}
+	if bad := badMode(info); bad != "" {
+		return Refuse(dir, bad+": chmod go-w, or use a directory of its own")
+	}
+	return nil
+}
+
+// MkdirPrivate makes dir and its missing parents with mode 0700, durably, and
+// then checks dir as CheckDir does. What exists keeps its mode.
+func MkdirPrivate(fsys FS, dir string) error {
+	if err := mkdirAll(fsys, filepath.Clean(dir)); err != nil {
+		return aboutWriting(dir, err)
+	}
+	return CheckDir(fsys, dir)
+}
+
+func mkdirAll(fsys FS, dir string) error {
+	_, err := fsys.Lstat(dir)
+	parent := filepath.Dir(dir)
+	if !errors.Is(err, fs.ErrNotExist) || parent == dir {
+		return err
+	}
+	if err := mkdirAll(fsys, parent); err != nil {
+		return err
+	}
+	// Another process may have been quicker.
+	if err := fsys.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := setDirMode(fsys, dir); err != nil {
+		return err
+	}
+	return fsys.SyncDir(parent)
+}
+
+// setDirMode undoes what a umask like 0277 took from the user.
+func setDirMode(fsys FS, dir string) error {
+	info, err := fsys.Lstat(dir)
+	if err != nil || !modeDiffers(info, dirMode) {
+		return err
+	}
+	d, err := fsys.OpenFile(dir, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Chmod(dirMode)
+}
+
+// SetMode gives an open file the mode, if it has another.
+func SetMode(f File, mode fs.FileMode) error {
+	info, err := f.Stat()
+	if err != nil || !modeDiffers(info, mode) {
+		return err
+	}
+	return f.Chmod(mode)
+}
+
+// Refuse returns the error for something that must not be at path.
+func Refuse(path, reason string) error {
+	return &keystore.Error{Store: path, Err: keystore.ErrTampered, Detail: reason}
+}
+
+// About makes err an error that names path. nil stays nil.
+func About(path string, err error) error {
+	if own := (*keystore.Error)(nil); err == nil || errors.As(err, &own) {
+		return err
+	}
+	if e, ok := err.(*fs.PathError); ok && e.Path == path {
+		err = fmt.Errorf("%s: %w", e.Op, e.Err) // the path is said already
+	}
+	return &keystore.Error{Store: path, Err: err}
+}
+
+// aboutWriting is About for an error of what changes path: it wraps ErrReadOnly
+// if the system does not let us write.
+func aboutWriting(path string, err error) error {
+	err = About(path, err)
+	own, ok := err.(*keystore.Error)
+	if !ok || !readOnly(err) {
+		return err
+	}
+	denied := *own
+	denied.Err = fmt.Errorf("%w: %w", keystore.ErrReadOnly, own.Err)
+	return &denied
+}
+
+func kind(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a FIFO"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	case mode.IsRegular():
+		return "a file"
+	}
+	return "something unknown"
+}
