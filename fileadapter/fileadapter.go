@@ -1,0 +1,389 @@
+// Package fileadapter keeps a store in one JSON file, each record sealed. It
+// is the default adapter and works on any disk that has locks, network homes
+// included. The bytes are described in docs/format.md.
+//
+// Every Update writes the whole file anew: into a temporary file beside it,
+// synced, renamed over the old one, and the directory synced. The file is
+// always whole, and readers need no lock. The state before the last Update is
+// kept as FILE.bak, until a record is removed or the key changes. A put costs
+// time in proportion to the number of records: good to some hundreds; package
+// sqliteadapter is for more.
+//
+// Files are made 0600 and directories 0700 whatever the umask is. What is not
+// the user's own, or not a regular file, is refused by name.
+package fileadapter
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/globus-keys/globus-keys/internal/atomicfile"
+	"github.com/globus-keys/globus-keys/internal/lockfile"
+	"github.com/globus-keys/globus-keys/internal/pae"
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// Adapter is a keystore.StorageAdapter over one file. It is also a
+// keystore.BackupAdapter and a keystore.ResetAdapter.
+type Adapter struct {
+	path   string // absolute
+	fsys   atomicfile.FS
+	now    func() time.Time
+	unseal keystore.Unseal
+
+	keys keyring
+	last atomic.Pointer[document] // what was parsed last
+
+	mu     sync.Mutex
+	closed bool // guarded by mu
+	calls  sync.WaitGroup
+}
+
+// Options of an Adapter. The zero value is good.
+type Options struct {
+	// Clock tells the time, for the names of what Reset and RestoreBackup
+	// move aside; nil means time.Now.
+	Clock func() time.Time
+}
+
+// Open returns the adapter over the file at path, which need not exist.
+// Nothing is read or made before the first call. unseal must not be nil.
+// opts may be.
+func Open(path string, unseal keystore.Unseal, opts *Options) (*Adapter, error) {
+	if unseal == nil {
+		return nil, &keystore.Error{Op: "open", Store: path, Err: keystore.ErrInvalid, Detail: "there is no Unseal"}
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, &keystore.Error{Op: "open", Store: path, Err: err}
+	}
+	a := &Adapter{path: absolute, fsys: atomicfile.OS(), now: time.Now, unseal: unseal, keys: newKeyring()}
+	if opts != nil && opts.Clock != nil {
+		a.now = opts.Clock
+	}
+	return a, nil
+}
+
+// Path returns the file's path as it was given, made absolute.
+func (a *Adapter) Path() string { return a.path }
+
+// Close forgets the key. Calls under way end first.
+func (a *Adapter) Close() error {
+	a.mu.Lock()
+	a.closed = true
+	a.mu.Unlock()
+	a.calls.Wait()
+	a.keys = newKeyring()
+	a.last.Store(nil)
+	return nil
+}
+
+// begin counts a call, so that Close can wait for its end.
+func (a *Adapter) begin(ctx context.Context) (end func(), err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return nil, a.refuse(keystore.ErrUnavailable, "the adapter is closed")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, a.about(err)
+	}
+	a.calls.Add(1)
+	return a.calls.Done, nil
+}
+
+// View implements keystore.StorageAdapter. It takes no lock.
+func (a *Adapter) View(ctx context.Context, fn func(keystore.Reader) error) error {
+	end, err := a.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	p, err := a.place()
+	if err != nil {
+		return err
+	}
+	doc, err := a.load(p)
+	if err != nil {
+		return err
+	}
+	return fn(&reader{ctx: ctx, a: a, doc: doc})
+}
+
+// Update implements keystore.StorageAdapter. It takes effect at the rename of
+// the new file over the old one.
+func (a *Adapter) Update(ctx context.Context, fn func(keystore.Writer) error) error {
+	end, err := a.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	for range 10 {
+		again, err := a.tryUpdate(ctx, fn)
+		if !again {
+			return err
+		}
+	}
+	return a.refuse(keystore.ErrBusy, "its key keeps changing")
+}
+
+// tryUpdate asks for the key before it takes the lock, since a key may be
+// behind a prompt, and wants to be called again if the key has changed by the
+// time the lock is there.
+func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error) (again bool, err error) {
+	p, err := a.makePlace()
+	if err != nil {
+		return false, err
+	}
+	before, err := a.load(p)
+	if err != nil {
+		return false, err
+	}
+	sealer, err := a.sealer(ctx, before)
+	if err != nil {
+		return false, err
+	}
+	unlock, err := a.lock(ctx, p, "store")
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	doc, err := a.load(p)
+	if err != nil {
+		return false, err
+	}
+	if doc.keyed() != before.keyed() {
+		return true, nil
+	}
+	w := &writer{
+		reader: reader{ctx: ctx, a: a, doc: doc.clone()},
+		found:  sealer, sealer: sealer, by: make(map[keystore.RecordKey]keystore.Sealer),
+	}
+	if err := fn(w); err != nil {
+		return false, err
+	}
+	if !w.changed {
+		return false, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return false, a.about(err)
+	}
+	if err := a.save(p, w); err != nil {
+		return false, err
+	}
+	a.keep(ctx, w)
+	return false, nil
+}
+
+// LockCredential implements keystore.StorageAdapter with one of 256 lock files
+// beside the store; two credentials may share one.
+func (a *Adapter) LockCredential(ctx context.Context, k keystore.RecordKey) (func() error, error) {
+	end, err := a.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if err := k.Check(); err != nil {
+		return nil, err
+	}
+	p, err := a.place()
+	if err != nil {
+		return nil, err
+	}
+	doc, err := a.load(p)
+	if err != nil {
+		return nil, err
+	}
+	if doc.header.IsZero() {
+		return nil, &keystore.Error{Op: "lock", Store: a.path, Key: k, Err: keystore.ErrNotFound, Detail: "there is no store yet"}
+	}
+	return a.lock(ctx, p, lockName(doc.header.StoreID, k))
+}
+
+func lockName(id keystore.StoreID, k keystore.RecordKey) string {
+	sum := sha256.Sum256(pae.Encode("lock", string(id[:]), k.Namespace, string(k.Kind), k.Name))
+	return hex.EncodeToString(sum[:1])
+}
+
+func (a *Adapter) lock(ctx context.Context, p place, name string) (func() error, error) {
+	if err := atomicfile.MkdirPrivate(a.fsys, p.locks); err != nil {
+		return nil, err
+	}
+	return lockfile.Lock(ctx, filepath.Join(p.locks, name))
+}
+
+// place is where the parts of a store lie, after resolving symbolic links in
+// the directory, so that all processes agree on one set of locks.
+type place struct {
+	dir, file, backup, locks, id string
+}
+
+// place finds the store; its directory may be missing.
+func (a *Adapter) place() (place, error) {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(a.path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return a.in(filepath.Dir(a.path)), nil
+	}
+	if err != nil {
+		return place{}, a.about(err)
+	}
+	return a.in(dir), atomicfile.CheckDir(a.fsys, dir)
+}
+
+// makePlace is place for a writer: the directory is there afterwards.
+func (a *Adapter) makePlace() (place, error) {
+	p, err := a.place()
+	if err != nil {
+		return place{}, err
+	}
+	if err := atomicfile.MkdirPrivate(a.fsys, p.dir); err != nil {
+		return place{}, err
+	}
+	return a.place()
+}
+
+func (a *Adapter) in(dir string) place {
+	file := filepath.Join(dir, filepath.Base(a.path))
+	locks := file + ".locks"
+	return place{dir: dir, file: file, backup: file + ".bak", locks: locks, id: filepath.Join(locks, "id")}
+}
+
+// load reads the store. A missing file is an empty store only if the lock
+// directory does not remember one.
+func (a *Adapter) load(p place) (*document, error) {
+	remembered, err := a.remembered(p)
+	if err != nil {
+		return nil, err
+	}
+	data, err := atomicfile.Read(a.fsys, p.file, maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && remembered == "":
+		return newDocument(), nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, a.missing(p)
+	case err != nil:
+		return nil, err
+	}
+	doc, err := a.parse(data)
+	if err != nil {
+		return nil, err
+	}
+	if remembered != "" && remembered != doc.header.StoreID.String() {
+		return nil, a.refuse(keystore.ErrTampered, "it is another store than the one that was here: "+p.id+" says so")
+	}
+	return doc, nil
+}
+
+// parse spares the work when the file is as it was: comparing its bytes costs
+// a hundredth of parsing them.
+func (a *Adapter) parse(data []byte) (*document, error) {
+	if last := a.last.Load(); last != nil && bytes.Equal(last.raw, data) {
+		return last, nil
+	}
+	doc, err := parse(data)
+	if err != nil {
+		return nil, a.about(err)
+	}
+	a.last.Store(doc)
+	return doc, nil
+}
+
+func (a *Adapter) missing(p place) error {
+	detail := "the file is gone, but a store was here: " + p.id + " remembers it"
+	if _, err := a.fsys.Lstat(p.backup); err == nil {
+		detail += "; its backup is " + p.backup
+	}
+	return a.refuse(keystore.ErrCorrupt, detail)
+}
+
+// remembered returns the id of the store that the lock directory knows, or "".
+// A power cut may leave the note empty: then it knows none.
+func (a *Adapter) remembered(p place) (string, error) {
+	err := atomicfile.CheckDir(a.fsys, p.locks)
+	var data []byte
+	if err == nil {
+		data, err = atomicfile.Read(a.fsys, p.id, 64)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if len(data) < 32 {
+		return "", nil
+	}
+	id, err := keystore.ParseStoreID(string(data[:32]))
+	if err != nil {
+		return "", a.refuse(keystore.ErrCorrupt, p.id+" is not the note of a store id")
+	}
+	return id.String(), nil
+}
+
+// save makes w's document the store.
+func (a *Adapter) save(p place, w *writer) error {
+	data, err := w.doc.format()
+	if err != nil {
+		return a.about(err)
+	}
+	backup := atomicfile.KeepPrevious
+	switch {
+	case w.created:
+		backup = atomicfile.NoBackup
+		if err := a.setAside(p.backup, w.doc.header.StoreID.String()); err != nil {
+			return err
+		}
+	case w.retired:
+		backup = atomicfile.ReplaceBackup
+	}
+	if err := atomicfile.Replace(a.fsys, p.file, data, backup); err != nil {
+		return err
+	}
+	w.doc.raw = data
+	a.last.Store(w.doc)
+	return a.remember(p, w.doc.header.StoreID)
+}
+
+// setAside keeps what an earlier store of this name has left from being
+// overwritten by the backups of the new one.
+func (a *Adapter) setAside(path, id string) error {
+	_, err := a.fsys.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = a.fsys.Rename(path, path+".before-"+id[:8])
+	}
+	return a.about(err)
+}
+
+// remember notes the store's id in the lock directory. The store is durable
+// already: a note that cannot be written is written by the next Update.
+func (a *Adapter) remember(p place, id keystore.StoreID) error {
+	known, err := a.remembered(p)
+	if err != nil || known != "" {
+		return err
+	}
+	a.fsys.Remove(p.id) // an empty note
+	atomicfile.Create(a.fsys, p.id, []byte(id.String()+"\n"))
+	return nil
+}
+
+func (a *Adapter) about(err error) error {
+	return keystore.Annotate(err, keystore.Error{Store: a.path})
+}
+
+func (a *Adapter) refuse(err error, detail string) error {
+	return &keystore.Error{Store: a.path, Err: err, Detail: detail}
+}
+
+func (a *Adapter) String() string { return fmt.Sprintf("file:%s", a.path) }
