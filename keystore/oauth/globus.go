@@ -1,0 +1,87 @@
+// Package oauth is to hold the login flows, the client of the token endpoint
+// and the source of tokens that renews them; they come with a later version.
+// Today it is the facts of Globus: which services there are, what they are
+// called, and where their logins come from. No other file of this project knows
+// a name of Globus.
+package oauth
+
+import "slices"
+
+// Service is one well-known service of Globus, as it is in production.
+type Service struct {
+	Alias          string   // what people call it
+	ResourceServer string   // its name in a token response and in a store
+	Scopes         []string // what a login asks for unless told otherwise
+	Host           string   // of its API
+}
+
+// Services returns the well-known services, sorted by alias. A collection of
+// Globus Connect Server is none of them: its UUID is its resource server, and
+// its host is known only to the caller.
+func Services() []Service {
+	const (
+		flows   = "eec9b274-0c81-4334-bdc2-54e90e689b9a"
+		timers  = "524230d7-ea86-4a52-8312-86065a9e0417"
+		compute = "facd7ccc-c5f4-42aa-916b-a0e270e2c2a9"
+	)
+	return []Service{
+		{"auth", "auth.globus.org", append([]string{"openid", "profile", "email"},
+			urns("auth.globus.org", "view_identity_set")...), "auth.globus.org"},
+		{"compute", "funcx_service", urls(compute, "all"), "compute.api.globus.org"},
+		{"flows", "flows.globus.org", urls(flows, "all", "run", "view_flows", "run_status", "run_manage"), "flows.automate.globus.org"},
+		{"groups", "groups.api.globus.org", urns("groups.api.globus.org", "all"), "groups.api.globus.org"},
+		{"search", "search.api.globus.org", urns("search.api.globus.org", "all", "search"), "search.api.globus.org"},
+		{"timers", timers, urls(timers, "timer"), "timer.automate.globus.org"},
+		{"transfer", "transfer.api.globus.org", urns("transfer.api.globus.org", "all"), "transfer.api.globus.org"},
+	}
+}
+
+// Aliases returns the aliases of the services, sorted.
+func Aliases() []string {
+	var names []string
+	for _, s := range Services() {
+		names = append(names, s.Alias)
+	}
+	return names
+}
+
+// ResourceServer returns the resource server of the service with that alias,
+// and any other name as it is.
+func ResourceServer(aliasOrName string) string {
+	services := Services()
+	i := slices.IndexFunc(services, func(s Service) bool { return s.Alias == aliasOrName })
+	if i < 0 {
+		return aliasOrName
+	}
+	return services[i].ResourceServer
+}
+
+// GlobusIssuer returns the URL of Globus Auth in an environment, by the name
+// that GLOBUS_SDK_ENVIRONMENT has for it. ok is false for names of none.
+func GlobusIssuer(environment string) (url string, ok bool) {
+	switch environment {
+	case "production":
+		return "https://auth.globus.org", true
+	case "preview":
+		return "https://auth.preview.globus.org", true
+	case "sandbox", "integration", "test", "staging":
+		return "https://auth." + environment + ".globuscs.info", true
+	}
+	return "", false
+}
+
+func urns(resourceServer string, names ...string) []string {
+	return prefixed("urn:globus:auth:scope:"+resourceServer+":", names)
+}
+
+func urls(client string, names ...string) []string {
+	return prefixed("https://auth.globus.org/scopes/"+client+"/", names)
+}
+
+func prefixed(prefix string, names []string) []string {
+	scopes := make([]string, 0, len(names))
+	for _, name := range names {
+		scopes = append(scopes, prefix+name)
+	}
+	return scopes
+}
