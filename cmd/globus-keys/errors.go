@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+var errCancelled = errors.New("cancelled")
+
+// usageError is about the words of the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// hinted is an error whose remedy the command knows better than the table.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e hinted) Unwrap() error { return e.error }
+
+// outcomes maps errors to exit codes and hints; the first match counts. In a
+// hint, {} stands for the command line so far: globus-keys and the store.
+var outcomes = []struct {
+	is   error
+	code int
+	hint string
+}{
+	{errCancelled, 2, ""},
+	{keystore.ErrLoginRequired, 4, "log in again with the program that you use for it, then {} import its file"},
+	{keystore.ErrTampered, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
+	{keystore.ErrNoSeal, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
+	{keystore.ErrCorrupt, 7, "{} restore --backup goes back to the state before the last change; last resort: {} reset moves the store aside"},
+	{keystore.ErrSubjectMismatch, 1, "keep the two accounts apart: say --namespace NAME"},
+	{keystore.ErrDeclined, 2, ""},
+	{keystore.ErrLocked, 5, "run it in a terminal to be asked for the passphrase, or name a file that holds it: --passphrase-file FILE"},
+	{keystore.ErrBusy, 6, "another process is at work on the store; try again"},
+	{context.DeadlineExceeded, 6, "try again"},
+	{keystore.ErrReadOnly, 6, "make the directory of the store writable, or name another store with --store file:PATH"},
+	{keystore.ErrUnavailable, 6, ""},
+	{keystore.ErrTooLarge, 1, ""},
+	{keystore.ErrInvalid, 2, ""},
+	{keystore.ErrNotFound, 3, "{} status shows what is stored"},
+	{fs.ErrNotExist, 3, ""},
+}
+
+// fail tells err and its remedy, and returns the exit code.
+func (a *app) fail(cmd *cobra.Command, err error) int {
+	a.talk("error: ", "%v", err)
+	code, hint := a.outcome(err)
+	var usage usageError
+	if errors.As(err, &usage) || isUsage(err) {
+		code, hint = 2, cmd.CommandPath()+" --help"
+	}
+	var h hinted
+	if errors.As(err, &h) {
+		hint = h.hint
+	}
+	if hint != "" {
+		a.hint("%s", strings.ReplaceAll(hint, "{}", a.self()))
+	}
+	return code
+}
+
+func (a *app) outcome(err error) (code int, hint string) {
+	for _, o := range outcomes {
+		if errors.Is(err, o.is) {
+			return o.code, o.hint
+		}
+	}
+	return 1, ""
+}
+
+// isUsage recognises the errors that cobra makes of arguments, which have no
+// type of their own.
+func isUsage(err error) bool {
+	for _, start := range []string{"unknown command", "accepts ", "requires at least", "required flag"} {
+		if strings.HasPrefix(err.Error(), start) {
+			return true
+		}
+	}
+	return false
+}
+
+// self is how to call the program again for the same store.
+func (a *app) self() string {
+	if a.store == "" {
+		return "globus-keys"
+	}
+	return "globus-keys --store " + shellQuoted(a.store)
+}
+
+// shellQuoted returns s as one word of a POSIX shell.
+func shellQuoted(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/globus-keys/globus-keys/internal/legacy"
+	"github.com/globus-keys/globus-keys/internal/legacy/legacysqlite"
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/oauth"
+)
+
+// importing is one run of the import command.
+type importing struct {
+	*app
+	clientID     string
+	issuer       string
+	overwrite    bool
+	deleteSource bool
+	json         bool
+}
+
+func (a *app) importCommand() *cobra.Command {
+	i := &importing{app: a}
+	cmd := &cobra.Command{
+		Use:   "import FILE...|globus-cli",
+		Short: "Take over the logins of another program's token file",
+		Long: `Take over the logins that another program keeps in plain text, and keep them
+encrypted. The word globus-cli stands for the Globus CLI's own storage.
+
+Understood, by content: the files of the Globus SDK for Python (JSON 1.0 and
+2.0, SQLite schema 1 and 2), of globus-cli, globus-compute, fair-research-login
+and Parsl. Namespaces, configuration values and unknown fields are kept.
+
+A stored login gives way only to one of the same account that expires later;
+--overwrite replaces it in any case. The file is left as it is unless
+--delete-source is given: then it is removed once everything in it has been
+stored and read back.`,
+		Example: "  globus-keys import globus-cli\n  globus-keys import ~/.globus/app/*/*/tokens.json",
+		Args:    cobra.MinimumNArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return i.run(cmd.Context(), args) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&i.clientID, "client-id", "", "the OAuth `client` of logins whose file does not say it")
+	f.StringVar(&i.issuer, "issuer", "", "the `URL` of the issuer of logins whose file does not say it (with --client-id, default Globus Auth)")
+	f.BoolVar(&i.overwrite, "overwrite", false, "replace what is stored")
+	f.BoolVar(&i.deleteSource, "delete-source", false, "remove the file when all of it has been stored; its program is logged out then")
+	f.BoolVar(&i.json, "json", false, "answer in JSON")
+	return cmd
+}
+
+func (i *importing) run(ctx context.Context, args []string) error {
+	_, store, err := i.open()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	answer := importAnswer{Schema: 1, Files: []importedFile{}}
+	for _, arg := range args {
+		file, err := i.read(ctx, arg)
+		if err != nil {
+			return err
+		}
+		done, err := i.take(ctx, store, file)
+		if err != nil {
+			return err
+		}
+		answer.Files = append(answer.Files, done)
+	}
+	if i.json {
+		return i.printJSON(answer)
+	}
+	return nil
+}
+
+func (i *importing) read(ctx context.Context, arg string) (*legacy.File, error) {
+	path := arg
+	if arg == "globus-cli" {
+		home, _ := os.UserHomeDir()
+		found, err := legacy.Find(arg, i.getenv, home)
+		if err != nil {
+			return nil, err
+		}
+		path = found
+	}
+	file, err := legacy.Read(ctx, path, legacysqlite.Read)
+	if err != nil {
+		return nil, err
+	}
+	return file, i.complete(file)
+}
+
+// complete adds what the flags say to what the file says.
+func (i *importing) complete(file *legacy.File) error {
+	issuer := i.issuer
+	if issuer == "" && i.clientID != "" {
+		issuer, _ = oauth.GlobusIssuer("production")
+	}
+	for n := range file.Contents {
+		c := &file.Contents[n]
+		if c.Account.ClientID == "" {
+			c.Account.ClientID = i.clientID
+		}
+		if c.Account.Issuer == "" {
+			c.Account.Issuer = issuer
+		}
+	}
+	if i.namespace == "" {
+		return nil
+	}
+	if len(file.Contents) > 1 {
+		return usageError{fmt.Errorf("%s holds %d namespaces, which do not fit in one: import it without --namespace",
+			file.Path, len(file.Contents))}
+	}
+	for n := range file.Contents {
+		file.Contents[n].Namespace = i.namespace
+	}
+	return nil
+}
+
+// take stores one file's content, and reads it back before it says so.
+func (i *importing) take(ctx context.Context, store *keystore.Store, file *legacy.File) (importedFile, error) {
+	done := importedFile{Path: file.Path, Format: file.Format, Records: []importedRecord{}}
+	results, err := store.Import(ctx, file.Contents, i.overwrite)
+	if err != nil {
+		return done, fmt.Errorf("%s was not imported: %w", file.Path, err)
+	}
+	whole := store.Holds(ctx, file.Contents)
+	i.tell(&done, file, results)
+	if !i.deleteSource {
+		i.shared(file)
+		return done, nil
+	}
+	if whole != nil {
+		return done, hinted{fmt.Errorf("%s was not deleted, since not all of it is in the store: %v", file.Path, whole),
+			"--overwrite lets the file's logins replace those in the store"}
+	}
+	if err := file.Delete(ctx, legacysqlite.Delete); err != nil {
+		return done, fmt.Errorf("everything is stored, but %s was not deleted: %w", file.Path, err)
+	}
+	done.Deleted = true
+	i.say("deleted %s; the program that wrote it is logged out now. Copies in backups are still in plain text.", file.Path)
+	return done, nil
+}
+
+func (i *importing) tell(done *importedFile, file *legacy.File, results []keystore.ImportResult) {
+	i.say("%s is a file of %s", file.Path, file.Format)
+	for _, note := range file.Notes {
+		i.say("%s", note)
+	}
+	for _, r := range results {
+		done.Records = append(done.Records, importedRecord{r.Key.Namespace, string(r.Key.Kind), r.Key.Name, string(r.Outcome), r.Reason})
+		line := fmt.Sprintf("%-9s %s", r.Outcome, r.Key)
+		if r.Reason != "" {
+			line += ": " + r.Reason + "; --overwrite replaces it"
+		}
+		i.say("%s", line)
+	}
+}
+
+// shared says what it means that the file still exists.
+func (i *importing) shared(file *legacy.File) {
+	for _, c := range file.Contents {
+		for _, t := range c.Tokens {
+			if !t.RefreshToken.IsZero() {
+				i.warn("%s still holds these logins in plain text, and two programs share one refresh token now: "+
+					"if one of them renews or revokes it, the other may have to log in again. --delete-source removes the file.", file.Path)
+				return
+			}
+		}
+	}
+	i.warn("%s still holds these logins in plain text. --delete-source removes the file.", file.Path)
+}
+
+type importAnswer struct {
+	Schema int            `json:"schema"`
+	Files  []importedFile `json:"files"`
+}
+
+type importedFile struct {
+	Path    string           `json:"path"`
+	Format  string           `json:"format"`
+	Deleted bool             `json:"deleted"`
+	Records []importedRecord `json:"records"`
+}
+
+type importedRecord struct {
+	Namespace string `json:"namespace"`
+	Kind      string `json:"kind"`
+	Name      string `json:"name"`
+	Outcome   string `json:"outcome"`
+	Reason    string `json:"reason,omitempty"`
+}

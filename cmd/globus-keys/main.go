@@ -1,0 +1,119 @@
+// Globus-keys keeps OAuth 2 logins, first of all Globus Auth's, encrypted.
+//
+// Run globus-keys --help.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/local"
+)
+
+func main() { os.Exit(run()) }
+
+// run is main for the tests, which run it as a command.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{ui: ui{in: os.Stdin, out: os.Stdout, err: os.Stderr}, getenv: os.Getenv}
+	return a.run(ctx, os.Args[1:])
+}
+
+// app is one run of the command: what the global flags said and where to talk.
+type app struct {
+	ui
+	getenv func(string) string
+
+	store          string
+	namespace      string
+	identityFile   string
+	passphraseFile string
+	keyFromEnv     bool
+	noPrompt       bool
+}
+
+// testWorkFactor makes scrypt quick in tests; 0 is the strength that users get.
+var testWorkFactor = 0
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = errCancelled
+	}
+	return a.fail(cmd, err)
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "globus-keys",
+		Short: "Keep OAuth 2 logins encrypted, and use them from scripts",
+		Long: `globus-keys keeps OAuth 2 logins, first of all Globus Auth's, in an encrypted
+store, and gives their access tokens to scripts and programs.
+
+Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
+5 locked, 6 unavailable or busy, 7 integrity failure, 8 expires too soon.`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	f := root.PersistentFlags()
+	f.StringVar(&a.store, "store", "", "the `store`, as file:PATH (default $GLOBUS_KEYS_STORE, else your own)")
+	f.StringVar(&a.namespace, "namespace", "", "the `namespace` of the login (default $GLOBUS_KEYS_NAMESPACE, else DEFAULT)")
+	f.StringVar(&a.identityFile, "identity-file", "", "age identity `file` that opens the store, or fd:N (default $GLOBUS_KEYS_IDENTITY_FILE)")
+	f.StringVar(&a.passphraseFile, "passphrase-file", "", "`file` with the passphrase in its first line, or fd:N (default $GLOBUS_KEYS_PASSPHRASE_FILE)")
+	f.BoolVar(&a.keyFromEnv, "key-from-env", false, "let $GLOBUS_KEYS_IDENTITY_FILE make a new store")
+	f.BoolVar(&a.noPrompt, "no-prompt", false, "never ask anything (also GLOBUS_KEYS_NO_PROMPT=1)")
+	root.AddCommand(
+		a.importCommand(), a.tokenCommand(), a.statusCommand(), a.showCommand(), a.removeCommand(),
+		a.exportCommand(), a.verifyCommand(), a.restoreCommand(), a.resetCommand(),
+		a.namespacesCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+// place finds the store that the flags name. Nothing is read yet.
+func (a *app) place() (*local.Place, error) {
+	opts := &local.Options{
+		Store:          a.store,
+		Namespace:      a.namespace,
+		IdentityFile:   a.identityFile,
+		PassphraseFile: a.passphraseFile,
+		KeyFromEnv:     a.keyFromEnv,
+		Getenv:         a.getenv,
+		Warn:           func(err error) { a.warn("%v", err) },
+		WorkFactor:     testWorkFactor,
+	}
+	if !a.silent() {
+		opts.Prompt = a.passphrase
+	}
+	return local.Find(opts)
+}
+
+func (a *app) open() (*local.Place, *keystore.Store, error) {
+	p, err := a.place()
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, p.Store(), nil
+}
+
+// silent reports whether nobody is to be asked.
+func (a *app) silent() bool {
+	v := a.getenv("GLOBUS_KEYS_NO_PROMPT")
+	return a.noPrompt || v != "" && v != "0"
+}

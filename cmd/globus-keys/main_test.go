@@ -1,0 +1,109 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/globus-keys/globus-keys/keystore/keystoretest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"globus-keys": func() {
+			testWorkFactor = 10
+			os.Exit(run())
+		},
+	})
+}
+
+// The scripts in testdata run the command as users do. Each begins with what
+// it shows. HOME is empty, FIXTURES holds token files that the real Globus SDK
+// and CLI wrote, PASS is a file with a passphrase.
+func TestScripts(t *testing.T) {
+	fixtures, err := filepath.Abs("../../internal/legacy/testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			home := filepath.Join(env.WorkDir, "home")
+			fixtureCopy := filepath.Join(env.WorkDir, "fixtures")
+			pass := filepath.Join(env.WorkDir, "pass")
+			env.Setenv("HOME", home)
+			env.Setenv("LOCALAPPDATA", home)
+			env.Setenv("FIXTURES", fixtureCopy)
+			env.Setenv("PASS", pass)
+			env.Setenv("STORE", filepath.Join(home, ".local", "share", "globus-keys", "tokens.json"))
+			if err := os.Mkdir(home, 0o700); err != nil {
+				return err
+			}
+			if err := os.CopyFS(fixtureCopy, os.DirFS(fixtures)); err != nil {
+				return err
+			}
+			return os.WriteFile(pass, []byte("correct horse battery staple\n"), 0o600)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":     exits,
+			"nosecrets": noSecrets,
+			"edit":      edit,
+			"chmodfile": chmodFile,
+		},
+	})
+}
+
+// exits CODE COMMAND... runs a command that must end with this exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// noSecrets DIR searches every byte below DIR for the fixtures' tokens and
+// client secrets, as they are and in base64 and hexadecimal.
+func noSecrets(ts *testscript.TestScript, neg bool, args []string) {
+	for _, secret := range []string{
+		"Ag01Fake", "Ag02Fake", "Ag03Fake", "Ag04Fake", "Ag05Fake", "Ag07Fake", "AgIdFake", "AgCfgFake",
+		"FakeAccess", "FakeRefresh", "FakeTemplatedClientSecret", "FakeClientSecret", "correct horse",
+	} {
+		if found := keystoretest.FindCanary(ts.MkAbs(args[0]), secret); len(found) > 0 {
+			ts.Fatalf("%q lies in plain in %v", secret, found)
+		}
+	}
+}
+
+// edit FILE OLD NEW replaces the first OLD in a file, which must be there.
+func edit(ts *testscript.TestScript, neg bool, args []string) {
+	path := ts.MkAbs(args[0])
+	data := ts.ReadFile(path)
+	if !strings.Contains(data, args[1]) {
+		ts.Fatalf("%s does not hold %q", path, args[1])
+	}
+	ts.Check(os.WriteFile(path, []byte(strings.Replace(data, args[1], args[2], 1)), 0o600))
+}
+
+func chmodFile(ts *testscript.TestScript, neg bool, args []string) {
+	mode, err := strconv.ParseUint(args[0], 8, 32)
+	ts.Check(err)
+	ts.Check(os.Chmod(ts.MkAbs(args[1]), os.FileMode(mode)))
+}

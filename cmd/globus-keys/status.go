@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/local"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "status",
+		Aliases: []string{"list", "ls"},
+		Short:   "Show where the store and its key are, and which logins it holds",
+		Long: `Show where the store and its key are, and which logins it holds.
+
+Nobody is asked for a passphrase: of a locked store only the names are shown.
+The exit code is 7 if a record is damaged.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
+	return cmd
+}
+
+// storeStatus is the answer, as programs get it.
+type storeStatus struct {
+	Schema int           `json:"schema"`
+	Store  string        `json:"store"`
+	Exists bool          `json:"exists"`
+	ID     string        `json:"store_id,omitempty"`
+	Keys   []keyStatus   `json:"keys"`
+	Locked bool          `json:"locked"`
+	Logins []loginStatus `json:"logins"`
+}
+
+type keyStatus struct {
+	Kind string `json:"kind"`
+	Name string `json:"name,omitempty"`
+}
+
+type loginStatus struct {
+	Namespace      string `json:"namespace"`
+	ResourceServer string `json:"resource_server"`
+	State          string `json:"state"` // valid, expired, locked, damaged
+	ExpiresAt      int64  `json:"expires_at_seconds,omitempty"`
+	Refreshable    bool   `json:"refreshable"`
+	Note           string `json:"note,omitempty"`
+}
+
+func (a *app) status(ctx context.Context, asJSON bool) error {
+	a.noPrompt = true
+	p, store, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	st, err := survey(ctx, p, store)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = a.printJSON(st)
+	} else {
+		err = a.printStatus(st, store.Now())
+	}
+	if err != nil {
+		return err
+	}
+	for _, l := range st.Logins {
+		if l.State == "damaged" {
+			return fmt.Errorf("the login of %q in namespace %q cannot be read: %w", l.ResourceServer, l.Namespace, keystore.ErrTampered)
+		}
+	}
+	return nil
+}
+
+func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeStatus, error) {
+	st := storeStatus{Schema: 1, Store: p.String(), Keys: []keyStatus{}, Logins: []loginStatus{}}
+	h, keys, err := names(ctx, p.Adapter(), keystore.KindToken)
+	if err != nil || h.IsZero() {
+		return st, err
+	}
+	st.Exists, st.ID = true, h.StoreID.String()
+	for _, s := range h.Slots {
+		st.Keys = append(st.Keys, keyStatus{string(s.Kind), s.Name})
+	}
+	if len(h.Slots) == 0 {
+		st.Keys = append(st.Keys, keyStatus{Kind: "identity file named by every run"})
+	}
+	for _, key := range keys {
+		l, err := login(ctx, store.In(key.Namespace), key, &st.Locked)
+		if err != nil {
+			return st, err
+		}
+		st.Logins = append(st.Logins, l)
+	}
+	return st, nil
+}
+
+// login looks at one login. Once the store is known to be locked it only has
+// a name.
+func login(ctx context.Context, store *keystore.Store, key keystore.RecordKey, locked *bool) (loginStatus, error) {
+	l := loginStatus{Namespace: key.Namespace, ResourceServer: key.Name, State: "locked"}
+	if *locked {
+		return l, nil
+	}
+	t, err := store.Get(ctx, key.Name)
+	switch {
+	case errors.Is(err, keystore.ErrLocked):
+		*locked = true
+		return l, nil
+	case errors.Is(err, keystore.ErrTampered), errors.Is(err, keystore.ErrCorrupt), errors.Is(err, keystore.ErrNoSeal):
+		l.State, l.Note = "damaged", err.Error()
+		return l, nil
+	case err != nil:
+		return l, err
+	}
+	return describe(l, t, store.Now()), nil
+}
+
+func describe(l loginStatus, t keystore.Token, now time.Time) loginStatus {
+	l.State, l.Refreshable = "valid", t.Renewable()
+	if !t.ExpiresAt.IsZero() {
+		l.ExpiresAt = t.ExpiresAt.Unix()
+	}
+	if t.Expired(now) {
+		l.State = "expired"
+	}
+	switch {
+	case t.RefreshToken.IsZero():
+		l.Note = "no refresh token: usable until it expires"
+	case !t.Renewable():
+		l.Note = "usable until it expires: import it again with --client-id to say whose client it is"
+	}
+	return l
+}
+
+func (a *app) printStatus(st storeStatus, now time.Time) error {
+	if !st.Exists {
+		return a.printf("Store:  %s (not made yet)\n", st.Store)
+	}
+	if err := a.printf("Store:  %s\n", clean(st.Store)); err != nil {
+		return err
+	}
+	for _, k := range st.Keys {
+		if err := a.printf("Key:    %s %s\n", k.Kind, clean(k.Name)); err != nil {
+			return err
+		}
+	}
+	if st.Locked {
+		if err := a.printf("State:  locked: names only\n"); err != nil {
+			return err
+		}
+	}
+	namespace := ""
+	for _, l := range st.Logins {
+		if l.Namespace != namespace {
+			namespace = l.Namespace
+			if err := a.printf("\n%s\n", clean(namespace)); err != nil {
+				return err
+			}
+		}
+		if err := a.printf("  %-40s %s\n", clean(l.ResourceServer), clean(l.line(now))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l loginStatus) line(now time.Time) string {
+	line := l.State
+	switch {
+	case l.State == "valid" && l.ExpiresAt > 0:
+		line = "valid for " + roughly(time.Unix(l.ExpiresAt, 0).Sub(now))
+	case l.State == "expired" && l.ExpiresAt > 0:
+		line = "expired " + roughly(now.Sub(time.Unix(l.ExpiresAt, 0))) + " ago"
+	}
+	if l.Note != "" {
+		line += "; " + l.Note
+	}
+	return line
+}
+
+// roughly says a duration as people do.
+func roughly(d time.Duration) string {
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{365 * 24 * time.Hour, "years"}, {24 * time.Hour, "days"}, {time.Hour, "hours"}, {time.Minute, "minutes"}} {
+		if d >= 2*unit.of {
+			return fmt.Sprintf("%d %s", int(d/unit.of), unit.name)
+		}
+	}
+	return fmt.Sprintf("%d seconds", int(d/time.Second))
+}
+
+// names lists the keys of some kinds of record, which works while the store is
+// locked, and its header.
+func names(ctx context.Context, adapter keystore.StorageAdapter, kinds ...keystore.Kind) (keystore.Header, []keystore.RecordKey, error) {
+	var h keystore.Header
+	var keys []keystore.RecordKey
+	err := adapter.View(ctx, func(r keystore.Reader) error {
+		h, keys = r.Header(), nil
+		for _, kind := range kinds {
+			for key, err := range r.Keys(kind) {
+				if err != nil {
+					return err
+				}
+				keys = append(keys, key)
+			}
+		}
+		return nil
+	})
+	return h, keys, err
+}

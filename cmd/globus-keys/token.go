@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/oauth"
+)
+
+var tokenFormats = []string{"raw", "header", "json", "env"}
+
+func (a *app) tokenCommand() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "token RESOURCE_SERVER",
+		Short: "Print the access token of a login",
+		Long: `Print the access token of one resource server, or of a service by its short
+name: ` + strings.Join(oauth.Aliases(), ", ") + `.
+
+An access token that has expired is not printed: the exit code is 4.`,
+		Example: `  curl -H "$(globus-keys token transfer --format header)" https://transfer.api.globus.org/v0.10/endpoint_search`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(tokenFormats, format) {
+				return usageError{fmt.Errorf("--format is one of %s", strings.Join(tokenFormats, ", "))}
+			}
+			return a.token(cmd.Context(), oauth.ResourceServer(args[0]), format)
+		},
+		ValidArgsFunction: a.completeResourceServer,
+	}
+	cmd.Flags().StringVar(&format, "format", "raw", "`form` of the answer: raw, header, json or env")
+	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(tokenFormats, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (a *app) token(ctx context.Context, resourceServer, format string) error {
+	_, store, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	t, err := store.Get(ctx, resourceServer)
+	if errors.Is(err, keystore.ErrNotFound) {
+		return a.elsewhere(ctx, store, resourceServer, err)
+	}
+	if err != nil {
+		return err
+	}
+	if t.Expired(store.Now()) {
+		return fmt.Errorf("the access token of %q has expired and is not renewed by this version: %w",
+			resourceServer, keystore.ErrLoginRequired)
+	}
+	return a.printToken(t, format)
+}
+
+// elsewhere adds to "not found" where the resource server's login is.
+func (a *app) elsewhere(ctx context.Context, store *keystore.Store, resourceServer string, notFound error) error {
+	namespaces, err := store.Namespaces(ctx)
+	if err != nil {
+		return notFound
+	}
+	for _, ns := range namespaces {
+		if _, err := store.In(ns).Get(ctx, resourceServer); err == nil {
+			return hinted{notFound, fmt.Sprintf("{} --namespace %s token %s", shellQuoted(ns), shellQuoted(resourceServer))}
+		}
+	}
+	if len(namespaces) == 0 {
+		return hinted{notFound, "{} import globus-cli, or {} import FILE, brings a login in"}
+	}
+	return notFound
+}
+
+func (a *app) printToken(t keystore.Token, format string) error {
+	if err := checkToken(t); err != nil {
+		return err
+	}
+	access := t.AccessToken.Reveal()
+	switch format {
+	case "header":
+		return a.printf("Authorization: Bearer %s\n", access)
+	case "env":
+		return a.printf("export GLOBUS_ACCESS_TOKEN=%s\nexport GLOBUS_RESOURCE_SERVER=%s\nexport GLOBUS_ACCESS_TOKEN_EXPIRES_AT=%d\n",
+			shellQuoted(access), shellQuoted(t.ResourceServer), t.ExpiresAt.Unix())
+	case "json":
+		return a.printJSON(struct {
+			Schema         int    `json:"schema"`
+			ResourceServer string `json:"resource_server"`
+			AccessToken    string `json:"access_token"`
+			TokenType      string `json:"token_type"`
+			Scope          string `json:"scope"`
+			ExpiresAt      int64  `json:"expires_at_seconds"`
+		}{1, t.ResourceServer, access, t.TokenType, t.Scope, t.ExpiresAt.Unix()})
+	}
+	return a.printf("%s\n", access)
+}
+
+// checkToken refuses an access token that could end a header line or a shell
+// word: RFC 6750 section 2.1 allows visible ASCII only.
+func checkToken(t keystore.Token) error {
+	visible := func(r rune) bool { return r > ' ' && r < 0x7f }
+	if strings.IndexFunc(t.AccessToken.Reveal(), func(r rune) bool { return !visible(r) }) >= 0 {
+		return fmt.Errorf("the access token of %q has characters that no token has: %w", t.ResourceServer, keystore.ErrCorrupt)
+	}
+	return nil
+}
+
+// completeResourceServer offers the names in the store, without asking for a key.
+func (a *app) completeResourceServer(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	p, err := a.place()
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	p.Adapter().View(cmd.Context(), func(r keystore.Reader) error {
+		for key, err := range r.Keys(keystore.KindToken, p.Store().Namespace()) {
+			if err != nil {
+				return err
+			}
+			names = append(names, key.Name)
+		}
+		return nil
+	})
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

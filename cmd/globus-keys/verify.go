@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+func (a *app) verifyCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check every record of the store",
+		Long: `Check every record of the store, in every namespace: by its seal, which says
+that this store wrote it in this place, and by age with the store's identity,
+which says that stock age recovers it. The exit code is 7 if one fails.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.verify(cmd.Context(), asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
+	return cmd
+}
+
+type verified struct {
+	Schema  int              `json:"schema"`
+	Records []verifiedRecord `json:"records"`
+}
+
+type verifiedRecord struct {
+	Namespace string        `json:"namespace"`
+	Kind      keystore.Kind `json:"kind"`
+	Name      string        `json:"name"`
+	OK        bool          `json:"ok"`
+	Problem   string        `json:"problem,omitempty"`
+}
+
+func (a *app) verify(ctx context.Context, asJSON bool) error {
+	p, store, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	answer := verified{Schema: 1, Records: []verifiedRecord{}}
+	bad := 0
+	for key, problem := range p.Verify(ctx) {
+		if key == (keystore.RecordKey{}) {
+			return problem
+		}
+		r := verifiedRecord{Namespace: key.Namespace, Kind: key.Kind, Name: key.Name, OK: problem == nil}
+		if problem != nil {
+			r.Problem = problem.Error()
+			bad++
+		}
+		answer.Records = append(answer.Records, r)
+	}
+	if err := a.printVerified(answer, asJSON); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d records of %s: %w", bad, len(answer.Records), p, keystore.ErrTampered)
+	}
+	return nil
+}
+
+func (a *app) printVerified(answer verified, asJSON bool) error {
+	if asJSON {
+		return a.printJSON(answer)
+	}
+	for _, r := range answer.Records {
+		result := "ok"
+		if !r.OK {
+			result = r.Problem
+		}
+		key := keystore.RecordKey{Namespace: r.Namespace, Kind: r.Kind, Name: r.Name}
+		if err := a.printf("%s: %s\n", key, clean(result)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package local
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// readGiven reads a file that holds a key or passphrase and was named by the
+// run: a path, or "fd:N".
+func readGiven(name string, getenv func(string) string) ([]byte, error) {
+	data, err := readGivenFile(name, getenv)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &keystore.Error{Err: keystore.ErrUnavailable, Detail: "the file with the key is not there"}
+	}
+	if err == nil && len(data) > maxKeyFile {
+		err = &keystore.Error{Err: keystore.ErrTooLarge, Detail: "it is too long for a key or passphrase"}
+	}
+	return data, keystore.Annotate(err, keystore.Error{Op: "read", Store: name})
+}
+
+func readGivenFile(name string, getenv func(string) string) ([]byte, error) {
+	if number, ok := strings.CutPrefix(name, "fd:"); ok {
+		return readDescriptor(number)
+	}
+	path, err := filepath.Abs(name)
+	if err != nil {
+		return nil, err
+	}
+	f, err := openGiven(path, managed(path, getenv))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return limited(f)
+}
+
+func readDescriptor(number string) ([]byte, error) {
+	n, err := strconv.ParseUint(number, 10, 31)
+	if err != nil {
+		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "a descriptor is named fd:N"}
+	}
+	f := os.NewFile(uintptr(n), "fd:"+number)
+	if f == nil {
+		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "there is no such descriptor"}
+	}
+	defer f.Close()
+	return limited(f)
+}
+
+// managed reports whether a service manager or container runtime keeps the
+// file: they make symbolic links and wider modes in directories of their own.
+func managed(path string, getenv func(string) string) bool {
+	for _, dir := range []string{getenv("CREDENTIALS_DIRECTORY"), "/run/credentials", "/run/secrets"} {
+		if filepath.IsAbs(dir) && strings.HasPrefix(path, filepath.Clean(dir)+string(filepath.Separator)) {
+			return true
+		}
+	}
+	return false
+}
+
+func limited(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxKeyFile+1)) }
+
+func firstLine(data []byte) string {
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	return string(bytes.TrimSuffix(line, []byte("\r")))
+}

@@ -1,0 +1,92 @@
+//go:build unix
+
+package local
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// TestGivenFilesMustBePrivate: who else can read or plant a file with a key,
+// and where a service manager is trusted to know better.
+func TestGivenFilesMustBePrivate(t *testing.T) {
+	dir := t.TempDir()
+	managed := filepath.Join(dir, "managed")
+	if err := os.Mkdir(managed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	getenv := func(name string) string {
+		if name == "CREDENTIALS_DIRECTORY" {
+			return managed
+		}
+		return ""
+	}
+	write := func(path string, mode os.FileMode) {
+		if err := errors.Join(os.WriteFile(path, []byte("words\n"), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		make func(path string)
+		want error
+		here error // below the managed directory
+	}{
+		"own, closed":    {func(p string) { write(p, 0o600) }, nil, nil},
+		"group can read": {func(p string) { write(p, 0o640) }, keystore.ErrInvalid, nil},
+		"all can read":   {func(p string) { write(p, 0o444) }, keystore.ErrInvalid, nil},
+		"a link": {func(p string) {
+			write(p+".to", 0o600)
+			os.Symlink(p+".to", p)
+		}, keystore.ErrInvalid, nil},
+		"a FIFO":      {func(p string) { syscall.Mkfifo(p, 0o600) }, keystore.ErrInvalid, keystore.ErrInvalid},
+		"a directory": {func(p string) { os.Mkdir(p, 0o700) }, keystore.ErrInvalid, keystore.ErrInvalid},
+		"nothing":     {func(string) {}, keystore.ErrUnavailable, keystore.ErrUnavailable},
+		"too long": {func(p string) { os.WriteFile(p, make([]byte, maxKeyFile+1), 0o600) },
+			keystore.ErrTooLarge, keystore.ErrTooLarge},
+	} {
+		for place, want := range map[string]error{dir: c.want, managed: c.here} {
+			path := filepath.Join(place, strings.ReplaceAll(name, " ", "-"))
+			c.make(path)
+			data, err := readGiven(path, getenv)
+			if !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", path, err, want)
+			}
+			if err == nil && firstLine(data) != "words" {
+				t.Errorf("%s: read %q", path, data)
+			}
+			if err != nil && !strings.Contains(err.Error(), path) {
+				t.Errorf("%q does not name the file", err)
+			}
+		}
+	}
+}
+
+func TestDescriptorIsRead(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.WriteString("words\r\nmore\n")
+	w.Close()
+	dup, err := syscall.Dup(int(r.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	data, err := readGiven("fd:"+strconv.Itoa(dup), os.Getenv)
+	if err != nil || firstLine(data) != "words" {
+		t.Errorf("read %q, %v", data, err)
+	}
+	for _, bad := range []string{"fd:", "fd:x", "fd:-1"} {
+		if _, err := readGiven(bad, os.Getenv); !errors.Is(err, keystore.ErrInvalid) {
+			t.Errorf("%s: %v, want ErrInvalid", bad, err)
+		}
+	}
+}

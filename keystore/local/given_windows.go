@@ -1,0 +1,7 @@
+package local
+
+import "os"
+
+// openGiven opens a file with a key. Windows keeps users apart by access
+// control lists that files inherit; modes and owners are not checked.
+func openGiven(path string, _ bool) (*os.File, error) { return os.Open(path) }

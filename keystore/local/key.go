@@ -1,0 +1,210 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"filippo.io/age"
+
+	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/atomicfile"
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// maxKeyFile bounds identity and passphrase files, in bytes.
+const maxKeyFile = 8 << 10
+
+// chosen is a key that has just been made for a header. It travels in the
+// context of the Update that commits the header, and no further.
+type chosen struct {
+	id       *identity.Identity
+	recovery []age.Recipient
+}
+
+type chosenKey struct{}
+
+// unseal is the keystore.Unseal of every adapter here.
+func (p *Place) unseal(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
+	if meta == nil {
+		c, ok := ctx.Value(chosenKey{}).(chosen)
+		if !ok {
+			return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "no key was chosen for the new header"}
+		}
+		return seal.New(c.id, h.StoreID, c.recovery)
+	}
+	id, err := p.key(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	sealer, err := seal.Load(id, h.StoreID, meta)
+	if errors.Is(err, keystore.ErrTampered) {
+		p.forget(h) // another process may have changed the key, and the file that gives it
+	}
+	return sealer, err
+}
+
+// key finds the identity of the store that h names. An agent and the OS
+// keychain will stand before the others here.
+func (p *Place) key(ctx context.Context, h keystore.Header) (*identity.Identity, error) {
+	name := fmt.Sprintf("%s %q", h.StoreID, h.Slots)
+	p.mu.Lock()
+	id := p.found[name]
+	p.mu.Unlock()
+	if id != nil {
+		return id, nil
+	}
+	id, err := p.find(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	p.found[name] = id
+	p.mu.Unlock()
+	return id, nil
+}
+
+func (p *Place) forget(h keystore.Header) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.found, fmt.Sprintf("%s %q", h.StoreID, h.Slots))
+}
+
+func (p *Place) find(ctx context.Context, h keystore.Header) (*identity.Identity, error) {
+	if file, _ := p.identityFile(); file != "" {
+		return p.fromIdentityFile(file, h.StoreID)
+	}
+	slots := passphraseSlots(h)
+	switch {
+	case len(slots) == 0 && len(h.Slots) > 0:
+		return nil, &keystore.Error{Err: keystore.ErrUnavailable,
+			Detail: fmt.Sprintf("the store's key lies in a %s, which this program cannot open", h.Slots[0].Kind)}
+	case len(slots) == 0:
+		return nil, &keystore.Error{Err: keystore.ErrLocked,
+			Detail: "its key is an identity file that every run must name"}
+	case p.opts.PassphraseFile != "":
+		passphrase, err := p.given()
+		if err != nil {
+			return nil, err
+		}
+		id, err := p.openSlots(slots, h.StoreID, passphrase)
+		return id, keystore.Annotate(err, keystore.Error{Store: p.opts.PassphraseFile})
+	case p.opts.Prompt != nil:
+		return p.ask(ctx, slots, h.StoreID)
+	}
+	return nil, &keystore.Error{Err: keystore.ErrLocked, Detail: "its key is behind a passphrase, and nobody can be asked for it"}
+}
+
+// identityFile returns the identity file that the run names, and whether it
+// may make a new store.
+func (p *Place) identityFile() (file string, creates bool) {
+	if p.opts.IdentityFile != "" {
+		return p.opts.IdentityFile, true
+	}
+	return p.opts.Getenv("GLOBUS_KEYS_IDENTITY_FILE"), p.opts.KeyFromEnv
+}
+
+func (p *Place) fromIdentityFile(file string, store keystore.StoreID) (*identity.Identity, error) {
+	id, of, err := p.readIdentity(file)
+	if err != nil {
+		return nil, err
+	}
+	if of != (keystore.StoreID{}) && of != store {
+		return nil, &keystore.Error{Store: file, Err: keystore.ErrTampered,
+			Detail: fmt.Sprintf("the identity is of store %s, not of store %s", of, store)}
+	}
+	return id, nil
+}
+
+func (p *Place) readIdentity(file string) (*identity.Identity, keystore.StoreID, error) {
+	data, err := readGiven(file, p.opts.Getenv)
+	if err != nil {
+		return nil, keystore.StoreID{}, err
+	}
+	id, of, err := identity.ParseFile(data)
+	return id, of, keystore.Annotate(err, keystore.Error{Store: file})
+}
+
+// ourFile reports whether this package could have made a file of this name,
+// identity-<hexadecimal>.age. A slot may name no other: the header is not
+// authentic.
+func ourFile(name string) bool {
+	middle, begins := strings.CutPrefix(name, "identity-")
+	middle, ends := strings.CutSuffix(middle, ".age")
+	return begins && ends && middle != "" && strings.Trim(middle, "0123456789abcdef") == ""
+}
+
+func passphraseSlots(h keystore.Header) []string {
+	var names []string
+	for _, s := range h.Slots {
+		if s.Kind == keystore.SlotPassphrase {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// openSlots tries the passphrase on each slot. The first reason that is not a
+// wrong passphrase is the one to tell.
+func (p *Place) openSlots(slots []string, store keystore.StoreID, passphrase keystore.Secret) (*identity.Identity, error) {
+	var failed error
+	for _, name := range slots {
+		id, err := p.openSlot(name, store, passphrase)
+		if err == nil {
+			return id, nil
+		}
+		if failed == nil || errors.Is(failed, keystore.ErrLocked) {
+			failed = err
+		}
+	}
+	return nil, failed
+}
+
+func (p *Place) openSlot(name string, store keystore.StoreID, passphrase keystore.Secret) (*identity.Identity, error) {
+	if !ourFile(name) {
+		return nil, &keystore.Error{Err: keystore.ErrTampered, Detail: fmt.Sprintf("a key slot names %q, which is not a passphrase file", name)}
+	}
+	path := p.beside(name)
+	data, err := atomicfile.Read(atomicfile.OS(), path, maxKeyFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &keystore.Error{Store: path, Err: keystore.ErrCorrupt, Detail: "the passphrase file that holds the store's key is gone"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	id, of, err := identity.OpenPassphrase(data, passphrase)
+	if err != nil {
+		return nil, keystore.Annotate(err, keystore.Error{Store: path})
+	}
+	if of != store {
+		return nil, &keystore.Error{Store: path, Err: keystore.ErrTampered, Detail: "it holds another store's key"}
+	}
+	return id, nil
+}
+
+// ask tries three answers.
+func (p *Place) ask(ctx context.Context, slots []string, store keystore.StoreID) (*identity.Identity, error) {
+	q := Question{Store: p.String()}
+	for tries := 1; ; tries++ {
+		passphrase, err := p.opts.Prompt(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		id, err := p.openSlots(slots, store, passphrase)
+		if !errors.Is(err, keystore.ErrLocked) || tries == 3 {
+			return id, err
+		}
+		q.Wrong = true
+	}
+}
+
+func (p *Place) readPassphrase() (keystore.Secret, error) {
+	data, err := readGiven(p.opts.PassphraseFile, p.opts.Getenv)
+	if err != nil {
+		return keystore.Secret{}, err
+	}
+	return keystore.NewSecret(firstLine(data)), nil
+}

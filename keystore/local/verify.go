@@ -1,0 +1,63 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// Verify checks every record of the store: by its seal, and by age with the
+// store's identity. It yields each record with nil or what is wrong with it,
+// from one snapshot. A zero key comes with an error of the whole store, and
+// ends the sequence.
+func (p *Place) Verify(ctx context.Context) iter.Seq2[keystore.RecordKey, error] {
+	return func(yield func(keystore.RecordKey, error) bool) {
+		err := p.adapter.View(ctx, func(r keystore.Reader) error {
+			return p.verify(ctx, r, yield)
+		})
+		if err != nil {
+			yield(keystore.RecordKey{}, err)
+		}
+	}
+}
+
+func (p *Place) verify(ctx context.Context, r keystore.Reader, yield func(keystore.RecordKey, error) bool) error {
+	h := r.Header()
+	sealed, ok := r.(keystore.SealedReader)
+	switch {
+	case h.IsZero():
+		return &keystore.Error{Op: "verify", Store: p.Path(), Err: keystore.ErrNotFound, Detail: "there is no store yet"}
+	case !ok:
+		return &keystore.Error{Op: "verify", Store: p.Path(), Err: keystore.ErrUnavailable, Detail: fmt.Sprintf("%T does not show its records", r)}
+	}
+	id, err := p.key(ctx, h)
+	if err != nil {
+		return keystore.Annotate(err, keystore.Error{Op: "verify", Store: p.Path()})
+	}
+	meta, err := sealed.Sealed(keystore.MetaKey)
+	if err != nil {
+		return err
+	}
+	sealer, err := seal.Load(id, h.StoreID, meta)
+	if err != nil {
+		return keystore.Annotate(err, keystore.Error{Op: "verify", Store: p.Path()})
+	}
+	for _, kind := range keystore.Kinds() {
+		for key, err := range r.Keys(kind) {
+			if err != nil {
+				return err
+			}
+			data, err := sealed.Sealed(key)
+			if err == nil {
+				err = sealer.Verify(ctx, key, data, id.AgeIdentity())
+			}
+			if !yield(key, err) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
