@@ -122,7 +122,7 @@ func unlocksOnce(s *store) {
 func countsProcesses(s *store) {
 	s.needsProcesses()
 	s.make()
-	const processes, each = 16, 10
+	const processes, each = 16, 25
 	s.crowd(processes, job{Do: "count", N: each})
 	s.wants(token("n"), strconv.Itoa(processes*each))
 }
