@@ -3,6 +3,7 @@ package fileadapter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -135,6 +136,25 @@ func TestNewStoreKeepsAnEarlierOnesBackup(t *testing.T) {
 	kept, err := filepath.Glob(v.path + ".bak.before-*")
 	if err != nil || len(kept) != 1 {
 		t.Errorf("kept backups: %v, %v", kept, err)
+	}
+}
+
+// TestWriterDoesNotWaitForEver for one that has been stopped.
+func TestWriterDoesNotWaitForEver(t *testing.T) {
+	v := newVictim(t)
+	a := v.k.open(t, v.path)
+	p, err := a.place()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := v.k.open(t, v.path).lockStore(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	a.patience = time.Millisecond
+	if err := put("one", "x")(t.Context(), a); !errors.Is(err, keystore.ErrBusy) || !strings.Contains(err.Error(), fmt.Sprint("pid ", os.Getpid())) {
+		t.Errorf("%v, want ErrBusy that names the holder", err)
 	}
 }
 

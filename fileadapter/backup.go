@@ -51,7 +51,7 @@ func (a *Adapter) RestoreBackup(ctx context.Context) error {
 	if err := a.opensAll(ctx, doc, sealer); err != nil {
 		return err
 	}
-	unlock, err := a.lock(ctx, p, "store")
+	unlock, err := a.lockStore(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (a *Adapter) Reset(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	unlock, err := a.lock(ctx, p, "store")
+	unlock, err := a.lockStore(ctx, p)
 	if err != nil {
 		return "", err
 	}

@@ -40,6 +40,9 @@ type Adapter struct {
 	now    func() time.Time
 	unseal keystore.Unseal
 
+	// patience is how long a writer waits for another one.
+	patience time.Duration
+
 	keys keyring
 	last atomic.Pointer[document] // what was parsed last
 
@@ -66,7 +69,7 @@ func Open(path string, unseal keystore.Unseal, opts *Options) (*Adapter, error) 
 	if err != nil {
 		return nil, &keystore.Error{Op: "open", Store: path, Err: err}
 	}
-	a := &Adapter{path: absolute, fsys: atomicfile.OS(), now: time.Now, unseal: unseal, keys: newKeyring()}
+	a := &Adapter{path: absolute, fsys: atomicfile.OS(), now: time.Now, unseal: unseal, patience: 30 * time.Second, keys: newKeyring()}
 	if opts != nil && opts.Clock != nil {
 		a.now = opts.Clock
 	}
@@ -120,7 +123,8 @@ func (a *Adapter) View(ctx context.Context, fn func(keystore.Reader) error) erro
 }
 
 // Update implements keystore.StorageAdapter. It takes effect at the rename of
-// the new file over the old one.
+// the new file over the old one. It waits for other writers as long as ctx
+// lasts, but 30 seconds at most: then it is ErrBusy and names the holder.
 func (a *Adapter) Update(ctx context.Context, fn func(keystore.Writer) error) error {
 	end, err := a.begin(ctx)
 	if err != nil {
@@ -152,7 +156,7 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 	if err != nil {
 		return false, err
 	}
-	unlock, err := a.lock(ctx, p, "store")
+	unlock, err := a.lockStore(ctx, p)
 	if err != nil {
 		return false, err
 	}
@@ -212,6 +216,14 @@ func (a *Adapter) LockCredential(ctx context.Context, k keystore.RecordKey) (fun
 func lockName(id keystore.StoreID, k keystore.RecordKey) string {
 	sum := sha256.Sum256(pae.Encode("lock", string(id[:]), k.Namespace, string(k.Kind), k.Name))
 	return hex.EncodeToString(sum[:1])
+}
+
+// lockStore takes the lock of all changes. Holders keep it for milliseconds; one
+// who does not give it back has been stopped, and is named instead of waited for.
+func (a *Adapter) lockStore(ctx context.Context, p place) (func() error, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.patience)
+	defer cancel()
+	return a.lock(ctx, p, "store")
 }
 
 func (a *Adapter) lock(ctx context.Context, p place, name string) (func() error, error) {

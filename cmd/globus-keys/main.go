@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,12 +19,28 @@ import (
 
 func main() { os.Exit(run()) }
 
+// grace is how long a command may take to finish a change after it has been
+// cancelled. A second signal ends it at once.
+const grace = 10 * time.Second
+
 // run is main for the tests, which run it as a command.
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop)
 	a := &app{ui: ui{in: os.Stdin, out: os.Stdout, err: os.Stderr}, getenv: os.Getenv}
-	return a.run(ctx, os.Args[1:])
+	done := make(chan int, 1)
+	go func() { done <- a.run(ctx, os.Args[1:]) }()
+	select {
+	case code := <-done:
+		return code
+	case <-ctx.Done():
+	}
+	select {
+	case code := <-done:
+		return code
+	case <-time.After(grace): // it reads from a pipe that nobody writes to
+		return a.fail(a.root(), errCancelled)
+	}
 }
 
 // app is one run of the command: what the global flags said and where to talk.
