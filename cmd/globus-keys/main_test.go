@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 			home := filepath.Join(env.WorkDir, "home")
 			fixtureCopy := filepath.Join(env.WorkDir, "fixtures")
 			pass := filepath.Join(env.WorkDir, "pass")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second more
 			env.Setenv("HOME", home)
 			env.Setenv("LOCALAPPDATA", home)
 			env.Setenv("FIXTURES", fixtureCopy)
