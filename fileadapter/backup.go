@@ -12,15 +12,11 @@ import (
 
 // ViewBackup implements keystore.BackupAdapter.
 func (a *Adapter) ViewBackup(ctx context.Context, fn func(keystore.Reader) error) error {
-	end, err := a.begin(ctx)
+	p, end, err := a.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	p, err := a.place()
-	if err != nil {
-		return err
-	}
 	doc, _, err := a.loadBackup(p)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore/keystoretest"
 )
 
@@ -26,13 +27,22 @@ func TestMain(m *testing.M) {
 // The scripts in testdata run the command as users do. Each begins with what
 // it shows. HOME is empty, FIXTURES holds token files that the real Globus SDK
 // and CLI wrote, PASS is a file with a passphrase.
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata") }
+
+// TestScriptsWithAge is the same, for what stock age can read.
+func TestScriptsWithAge(t *testing.T) {
+	testenv.Need(t, "age")
+	testenv.Need(t, "age-keygen")
+	runScripts(t, filepath.Join("testdata", "age"))
+}
+
+func runScripts(t *testing.T, dir string) {
 	fixtures, err := filepath.Abs("../../internal/legacy/testdata")
 	if err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir: dir,
 		Setup: func(env *testscript.Env) error {
 			home := filepath.Join(env.WorkDir, "home")
 			fixtureCopy := filepath.Join(env.WorkDir, "fixtures")

@@ -11,6 +11,7 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -78,13 +79,7 @@ func TestABadIdentityFileIsCorruptAndNotQuoted(t *testing.T) {
 }
 
 func TestTheAgeCommandTakesAnIdentityFile(t *testing.T) {
-	command, err := exec.LookPath("age")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("the age command is not installed")
-		}
-		t.Skip("the age command is not installed")
-	}
+	command := testenv.Need(t, "age")
 	id := made(t, New)
 	dir := t.TempDir()
 	file, secret := filepath.Join(dir, "identity.txt"), filepath.Join(dir, "secret.age")

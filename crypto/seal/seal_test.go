@@ -17,6 +17,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -165,13 +166,7 @@ func ageDecrypt(t testing.TB, record []byte, id age.Identity) []byte {
 }
 
 func TestTheAgeCommandRecoversARecord(t *testing.T) {
-	command, err := exec.LookPath("age")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("the age command is not installed")
-		}
-		t.Skip("the age command is not installed")
-	}
+	command := testenv.Need(t, "age")
 	v := variants(t)[1]
 	dir := t.TempDir()
 	record := filepath.Join(dir, "record.age")

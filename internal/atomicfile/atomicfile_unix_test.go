@@ -17,6 +17,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/internal/faultfs"
+	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -89,8 +90,8 @@ var plants = map[string]func(path string) error{
 func TestWhatIsNotOurFileIsRefusedByName(t *testing.T) {
 	for reason, plant := range plants {
 		t.Run(reason, func(t *testing.T) {
-			if os.Geteuid() != 0 && (strings.Contains(reason, "uid") || strings.Contains(reason, "device")) {
-				t.Skip("only root can do this")
+			if strings.Contains(reason, "uid") || strings.Contains(reason, "device") {
+				testenv.NeedRoot(t)
 			}
 			dir := t.TempDir()
 			path, target := filepath.Join(dir, "store"), filepath.Join(dir, "target")
@@ -145,8 +146,8 @@ func TestADirectoryInWhichOthersCanPlantFilesIsRefused(t *testing.T) {
 		"is a symbolic link":                   func(dir string) error { return errors.Join(os.Remove(dir), os.Symlink(".", dir)) },
 	} {
 		t.Run(reason, func(t *testing.T) {
-			if os.Geteuid() != 0 && strings.Contains(reason, "uid") {
-				t.Skip("only root can give files away")
+			if strings.Contains(reason, "uid") {
+				testenv.NeedRoot(t) // to give files away
 			}
 			dir := filepath.Join(t.TempDir(), "dir")
 			check(t, os.Mkdir(dir, 0o755))
@@ -175,7 +176,7 @@ func TestReadTriesAgainWhenTheFileWasReplacedOnNFS(t *testing.T) {
 
 func TestReadGoesOnBeyondTheSizeThatIsSaid(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("reads a file of /proc, whose size is 0")
+		testenv.Missing(t, "a file in /proc, whose size is 0")
 	}
 	if data, err := atomicfile.Read(disk, "/proc/self/status", 1<<20); err != nil || len(data) == 0 {
 		t.Errorf("got %d bytes, %v", len(data), err)

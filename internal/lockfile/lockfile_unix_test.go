@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -149,8 +150,8 @@ func TestWhatIsNotOurLockFileIsRefusedByName(t *testing.T) {
 		},
 	} {
 		t.Run(reason, func(t *testing.T) {
-			if os.Geteuid() != 0 && strings.Contains(reason, "uid") {
-				t.Skip("only root can give files away")
+			if strings.Contains(reason, "uid") {
+				testenv.NeedRoot(t) // to give files away
 			}
 			dir, err := os.MkdirTemp("", "lock") // t.TempDir is too long for a socket
 			check(t, err)
@@ -184,7 +185,7 @@ func TestAFileSystemWithoutLocksIsSaidToBeSo(t *testing.T) {
 
 func TestNothingIsLeftAfterUse(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("counts descriptors in /proc")
+		testenv.Missing(t, "/proc, to count descriptors")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it closes forgotten files
 	path := lockPath(t)
