@@ -1,6 +1,7 @@
 package fileadapter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -117,6 +118,55 @@ func TestResetMovesEverythingAside(t *testing.T) {
 	}
 	if err := makeStore(t.Context(), a, base); err != nil {
 		t.Errorf("making a new store: %v", err)
+	}
+}
+
+// TestTwoResetsKeepTwoStores, also within the second that names them.
+func TestTwoResetsKeepTwoStores(t *testing.T) {
+	v := newVictim(t)
+	a, err := Open(v.path, v.k.unseal, &Options{Clock: func() time.Time { return time.Unix(0, 0) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := make(map[string]bool)
+	for range 2 {
+		moved, err := a.Reset(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(filepath.Join(moved, "tokens.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept[string(data)] = true
+		if err := makeStore(t.Context(), a, base); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again, err := os.ReadDir(filepath.Dir(v.path)); err != nil || len(kept) != 2 {
+		t.Errorf("%d stores were kept in %v (%v)", len(kept), again, err)
+	}
+}
+
+func TestResetWithoutAStoreIsNotFound(t *testing.T) {
+	a := newKeychain(t).open(t, filepath.Join(t.TempDir(), "store", "tokens.json"))
+	if moved, err := a.Reset(t.Context()); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("moved %q, %v, want ErrNotFound", moved, err)
+	}
+}
+
+// TestRestoreBackupNeedsItsMetaRecord: without it the store could not be opened.
+func TestRestoreBackupNeedsItsMetaRecord(t *testing.T) {
+	v := newVictim(t)
+	empty := fmt.Sprintf(`{"globus_keys": 1, "store": %q, "slots": [{"kind": "passphrase", "file": %q}], "records": []}`, testStore, slotB)
+	if err := os.WriteFile(v.path+".bak", []byte(empty), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.k.open(t, v.path).RestoreBackup(t.Context()); !errors.Is(err, keystore.ErrTampered) {
+		t.Errorf("%v, want ErrTampered", err)
+	}
+	if !bytes.Equal(v.bytes(), v.good) {
+		t.Error("the store was changed")
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/keystore"
@@ -40,6 +42,9 @@ func (a *Adapter) RestoreBackup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := a.open(ctx, doc); err != nil { // it has its meta record, and a key
+		return keystore.Annotate(err, keystore.Error{Store: p.backup})
+	}
 	sealer, err := a.restoring(ctx, p, doc)
 	if err != nil {
 		return err
@@ -59,8 +64,11 @@ func (a *Adapter) RestoreBackup(ctx context.Context) error {
 // store's, or, if the store cannot be read, the one its backup names.
 func (a *Adapter) restoring(ctx context.Context, p place, backup *document) (keystore.Sealer, error) {
 	current, err := a.load(p)
-	if err != nil || current.header.IsZero() {
+	switch {
+	case err != nil || current.header.IsZero():
 		current = backup
+	case current.header.StoreID != backup.header.StoreID:
+		return nil, &keystore.Error{Store: p.backup, Err: keystore.ErrTampered, Detail: "it is the backup of another store"}
 	}
 	return a.sealer(ctx, current)
 }
@@ -152,18 +160,63 @@ func (a *Adapter) Reset(ctx context.Context) (string, error) {
 }
 
 func (a *Adapter) moveAside(p place) (string, error) {
-	to := p.file + ".reset-" + a.stamp()
-	if err := atomicfile.MkdirPrivate(a.fsys, to); err != nil {
+	if err := a.somethingHere(p); err != nil {
+		return "", err
+	}
+	to, err := a.asideDir(p)
+	if err != nil {
 		return "", err
 	}
 	inside := a.in(to)
+	a.linkKeys(p, to)
 	// The note goes first: killed in between, the rest is a store as before.
 	for _, move := range [][2]string{{p.id, inside.file + ".id"}, {p.file, inside.file}, {p.backup, inside.backup}} {
 		if err := a.fsys.Rename(move[0], move[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", a.about(err)
 		}
 	}
-	return to, a.about(a.fsys.SyncDir(p.dir))
+	return to, a.about(errors.Join(a.fsys.SyncDir(to), a.fsys.SyncDir(p.dir)))
+}
+
+func (a *Adapter) somethingHere(p place) error {
+	for _, path := range []string{p.file, p.backup, p.id} {
+		if _, err := a.fsys.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return a.about(err)
+		}
+	}
+	return a.refuse(keystore.ErrNotFound, "there is no store to move aside")
+}
+
+// asideDir makes a directory that was not there: two resets in one second must
+// not overwrite each other's.
+func (a *Adapter) asideDir(p place) (string, error) {
+	base := p.file + ".reset-" + a.stamp()
+	to := base
+	for n := 2; ; n++ {
+		_, err := a.fsys.Lstat(to)
+		if errors.Is(err, fs.ErrNotExist) {
+			return to, atomicfile.MkdirPrivate(a.fsys, to)
+		}
+		if err != nil {
+			return "", a.about(err)
+		}
+		to = fmt.Sprintf("%s-%d", base, n)
+	}
+}
+
+// linkKeys gives the store that is moved its passphrase files, as far as they
+// are known and links exist: it can be opened where it is then. The files stay
+// where they are too.
+func (a *Adapter) linkKeys(p place, to string) {
+	doc, err := a.load(p)
+	if err != nil {
+		return
+	}
+	for _, s := range doc.header.Slots {
+		if s.Kind == keystore.SlotPassphrase && filepath.Base(s.Name) == s.Name {
+			a.fsys.Link(filepath.Join(p.dir, s.Name), filepath.Join(to, s.Name))
+		}
+	}
 }
 
 // stamp is a file name's part that sorts by time, to the second.

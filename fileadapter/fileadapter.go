@@ -94,7 +94,7 @@ func (a *Adapter) begin(ctx context.Context) (end func(), err error) {
 	if a.closed {
 		return nil, a.refuse(keystore.ErrUnavailable, "the adapter is closed")
 	}
-	if err := ctx.Err(); err != nil {
+	if err := keystore.Ended(ctx); err != nil {
 		return nil, a.about(err)
 	}
 	a.calls.Add(1)
@@ -183,7 +183,7 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 	if !w.changed {
 		return false, nil
 	}
-	if err := ctx.Err(); err != nil {
+	if err := keystore.Ended(ctx); err != nil {
 		return false, a.about(err)
 	}
 	if err := a.save(p, w); err != nil {

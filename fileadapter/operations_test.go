@@ -19,18 +19,25 @@ import (
 type operation struct {
 	before, after map[string]string // nil: no store
 	run           func(context.Context, *Adapter) error
+	prepare       func(context.Context, *Adapter) error // makes before out of base; nil: makes before
 }
 
 var base = map[string]string{"one": "1", "two": "2", "three": "3"}
 
 var operations = map[string]operation{
-	"create": {nil, base, func(ctx context.Context, a *Adapter) error { return makeStore(ctx, a, base) }},
-	"put":    {base, with("four", "4"), put("four", "4")},
-	"update": {base, with("two", "second"), put("two", "second")},
-	"delete": {base, with("two", ""), func(ctx context.Context, a *Adapter) error {
+	"create": {after: base, run: func(ctx context.Context, a *Adapter) error { return makeStore(ctx, a, base) }},
+	"put":    {before: base, after: with("four", "4"), run: put("four", "4")},
+	"update": {before: base, after: with("two", "second"), run: put("two", "second")},
+	"restore": {before: with("two", "second"), after: base, prepare: put("two", "second"),
+		run: func(ctx context.Context, a *Adapter) error { return a.RestoreBackup(ctx) }},
+	"reset": {before: base, run: func(ctx context.Context, a *Adapter) error {
+		_, err := a.Reset(ctx)
+		return err
+	}},
+	"delete": {before: base, after: with("two", ""), run: func(ctx context.Context, a *Adapter) error {
 		return a.Update(ctx, func(w keystore.Writer) error { return w.Delete(tokenKey("two")) })
 	}},
-	"header": {base, base, func(ctx context.Context, a *Adapter) error { return rekey(ctx, a, slotB) }},
+	"header": {before: base, after: base, run: func(ctx context.Context, a *Adapter) error { return rekey(ctx, a, slotB) }},
 }
 
 func with(name, value string) map[string]string {
@@ -53,8 +60,19 @@ func prepared(t *testing.T, k keychain, op operation) string {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if op.before != nil {
-		if err := makeStore(t.Context(), k.open(t, filepath.Join(dir, "tokens.json")), op.before); err != nil {
+	if op.before == nil {
+		return dir
+	}
+	a := k.open(t, filepath.Join(dir, "tokens.json"))
+	first := op.before
+	if op.prepare != nil {
+		first = base
+	}
+	if err := makeStore(t.Context(), a, first); err != nil {
+		t.Fatal(err)
+	}
+	if op.prepare != nil {
+		if err := op.prepare(t.Context(), a); err != nil {
 			t.Fatal(err)
 		}
 	}

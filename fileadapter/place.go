@@ -58,7 +58,7 @@ func (a *Adapter) load(p place) (*document, error) {
 	case errors.Is(err, fs.ErrNotExist) && remembered == "":
 		return newDocument(), nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, a.missing(p)
+		return a.gone(p)
 	case err != nil:
 		return nil, err
 	}
@@ -84,6 +84,18 @@ func (a *Adapter) parse(data []byte) (*document, error) {
 	}
 	a.last.Store(doc)
 	return doc, nil
+}
+
+// gone looks at the note again: a reset beside us moves both.
+func (a *Adapter) gone(p place) (*document, error) {
+	remembered, err := a.remembered(p)
+	switch {
+	case err != nil:
+		return nil, err
+	case remembered == "":
+		return newDocument(), nil
+	}
+	return nil, a.missing(p)
 }
 
 func (a *Adapter) missing(p place) error {

@@ -33,7 +33,7 @@ func (k keyring) take(ctx context.Context) error {
 	case <-k.turn:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return keystore.Ended(ctx)
 	}
 }
 
@@ -259,6 +259,9 @@ func (w *writer) Delete(k keystore.RecordKey) error {
 // SetHeader asks Unseal under the store's lock: its caller has the new key in
 // its hands, so that nothing is waited for.
 func (w *writer) SetHeader(h keystore.Header) error {
+	if err := h.Check(); err != nil {
+		return w.a.about(err)
+	}
 	sealer, err := w.a.unseal(w.ctx, h, nil)
 	if err != nil {
 		return w.a.about(err)

@@ -276,6 +276,29 @@ func (v *victim) encrypt(text string) string {
 	return base64.StdEncoding.EncodeToString(b.Bytes())
 }
 
+// TestAnotherIDWithoutTheNote: a file that was copied without its lock directory
+// is a store, or is refused; never "no store yet", which a writer would overwrite.
+func TestAnotherIDWithoutTheNote(t *testing.T) {
+	for id, want := range map[string]error{
+		keystore.StoreID{}.String():  keystore.ErrCorrupt,
+		keystore.StoreID{9}.String(): keystore.ErrTampered,
+		testStore.String():           nil,
+	} {
+		v := newVictim(t)
+		if err := os.RemoveAll(v.path + ".locks"); err != nil {
+			t.Fatal(err)
+		}
+		v.edit(func(f *fileJSON) { f.Store = id })
+		bad := v.bytes()
+		if _, err := v.get("one"); !errors.Is(err, want) {
+			t.Errorf("store id %s: %v, want %v", id, err, want)
+		}
+		if err := makeStore(t.Context(), v.k.open(t, v.path), base); want != nil && (err == nil || !bytes.Equal(v.bytes(), bad)) {
+			t.Errorf("store id %s: it was overwritten (%v)", id, err)
+		}
+	}
+}
+
 // A whole store that somebody else has made, with a key of his own that lies in
 // a place where this user's keys lie.
 func TestForgedStoreIsRefused(t *testing.T) {

@@ -84,7 +84,8 @@ type Writer interface {
 
 	// SetHeader makes the store, or says that its key has changed. From then
 	// on Put seals with the key of h; Get opens what this Update has not yet
-	// rewritten with the key before: a rekey is one Update.
+	// rewritten with the key before: a rekey is one Update. ErrInvalid for
+	// what Header.Check refuses.
 	SetHeader(h Header) error
 }
 
@@ -204,14 +205,18 @@ type StoreID [16]byte
 // String returns 32 lower-case hexadecimal digits.
 func (id StoreID) String() string { return hex.EncodeToString(id[:]) }
 
-// ParseStoreID reads what String writes, and nothing else.
+// ParseStoreID reads what String writes of the id of a store, and nothing else.
+// The zero id is no store's.
 func ParseStoreID(s string) (StoreID, error) {
 	var id StoreID
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(id) || hex.EncodeToString(b) != s {
-		return id, fmt.Errorf("store id is not 32 lower-case hexadecimal digits: %w", ErrCorrupt)
+		return id, corrupt("a store id is not 32 lower-case hexadecimal digits")
 	}
 	copy(id[:], b)
+	if id == (StoreID{}) {
+		return id, corrupt("a store id is zero")
+	}
 	return id, nil
 }
 
@@ -224,6 +229,23 @@ type Header struct {
 
 // IsZero reports whether there is no store.
 func (h Header) IsZero() bool { return h.StoreID == StoreID{} && len(h.Slots) == 0 }
+
+// Check reports ErrInvalid for a header that no store can have: without an id,
+// or with a slot of a kind that is not known, or without a name.
+func (h Header) Check() error {
+	if h.StoreID == (StoreID{}) {
+		return &Error{Err: ErrInvalid, Detail: "a store needs an id"}
+	}
+	for _, s := range h.Slots {
+		if s.Kind != SlotKeychain && s.Kind != SlotPassphrase {
+			return &Error{Err: ErrInvalid, Detail: fmt.Sprintf("there is no kind of key slot %q", string(s.Kind))}
+		}
+		if err := checkName("key slot", s.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Slot is one place where the store's key lies. All slots hold the same key.
 type Slot struct {

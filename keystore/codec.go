@@ -164,6 +164,11 @@ func FormatTokenRecord(t Token) ([]byte, error) {
 // encodeToken makes a payload that decodeToken reads: what would not come back
 // as it is, is refused before it is stored.
 func encodeToken(key RecordKey, t Token) ([]byte, error) {
+	for name := range t.Extra {
+		if _, known := tokenFields[name]; known {
+			return nil, &Error{Err: ErrInvalid, Detail: fmt.Sprintf("Extra holds the field %q, which has its own place", name)}
+		}
+	}
 	fields := []string{t.Scope, t.TokenType, t.IdentityID, t.Issuer, t.ClientID,
 		t.AccessToken.Reveal(), t.RefreshToken.Reveal()}
 	if err := checkText("token", slices.AppendSeq(fields, maps.Keys(t.Extra))...); err != nil {

@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -83,7 +84,8 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // Annotate returns err with what about says and err does not say of itself yet:
-// an *Error in err's place is filled in, another error is wrapped. nil stays nil.
+// an *Error in err's place is filled in, another error is wrapped. An error that
+// names a store but no record is about that store, and gets no key. nil stays nil.
 func Annotate(err error, about Error) error {
 	if err == nil {
 		return nil
@@ -100,7 +102,7 @@ func Annotate(err error, about Error) error {
 	if filled.Store == "" {
 		filled.Store = about.Store
 	}
-	if filled.Key == (RecordKey{}) {
+	if filled.Key == (RecordKey{}) && e.Store == "" {
 		filled.Key = about.Key
 	}
 	return &filled
@@ -108,6 +110,15 @@ func Annotate(err error, about Error) error {
 
 func annotate(err error, op string, key RecordKey) error {
 	return Annotate(err, Error{Op: op, Key: key})
+}
+
+// Ended returns nil as long as ctx lasts. Then it returns an error that wraps
+// what ctx.Err says and, if its owner gave another one, the cause.
+func Ended(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	}
+	return ctx.Err()
 }
 
 // unreadable reports whether err is about one record whose content is lost,

@@ -73,10 +73,8 @@ func (s *Store) Holds(ctx context.Context, contents []Content) error {
 			if err != nil {
 				return err
 			}
-			if t.RefreshToken.IsZero() {
-				t.RefreshToken = got.RefreshToken // kept from the login before
-			}
-			if !sameLogin(got, t) {
+			// The store may hold more than the file says, but not less.
+			if !equal(in.token(t.ResourceServer), got, t.of(c.Account).renewed(got)) {
 				return &Error{Op: "read back", Key: in.token(t.ResourceServer), Err: ErrNotFound, Detail: "the store holds another login"}
 			}
 		}
@@ -200,14 +198,10 @@ func (i *importer) importToken(t Token, owner, subject string) error {
 	return i.putToken(i.w, t)
 }
 
-// learn adds to the stored token who can renew it, if it does not say so and
-// the file does.
+// learn adds to the stored token what only the file says of the same login.
 func (i *importer) learn(stored, t Token) error {
-	if !same(stored.Issuer, t.Issuer) || !same(stored.ClientID, t.ClientID) {
-		return nil
-	}
-	more := stored.of(Account{Issuer: t.Issuer, ClientID: t.ClientID})
-	if more.Issuer == stored.Issuer && more.ClientID == stored.ClientID {
+	more := stored.renewed(t)
+	if equal(i.token(t.ResourceServer), stored, more) {
 		return nil
 	}
 	return i.putToken(i.w, more)
@@ -247,6 +241,13 @@ func (i *importer) tell(key RecordKey, outcome Outcome, reason string) {
 func sameLogin(a, b Token) bool {
 	return a.AccessToken.Equal(b.AccessToken) && a.RefreshToken.Equal(b.RefreshToken) &&
 		a.ExpiresAt.Equal(b.ExpiresAt)
+}
+
+// equal reports whether two tokens are stored as the same bytes.
+func equal(key RecordKey, a, b Token) bool {
+	was, errA := encodeToken(key, a)
+	is, errB := encodeToken(key, b)
+	return errA == nil && errB == nil && bytes.Equal(was, is)
 }
 
 // sameAccount reports whether stored and next are known to be one account's: by

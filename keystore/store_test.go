@@ -510,14 +510,7 @@ func TestCreateMakesTheStoreOnceItIsNeeded(t *testing.T) {
 }
 
 // headless is an adapter without a store.
-func headless(t *testing.T) *memory.Adapter {
-	a := memory.New()
-	err := a.Update(t.Context(), func(w keystore.Writer) error { return w.SetHeader(keystore.Header{}) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
+func headless(*testing.T) *memory.Adapter { return memory.NewEmpty() }
 
 func TestCreateIsCalledWhateverTheAdapterAddsToErrors(t *testing.T) {
 	inner := annotating{headless(t)}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -21,9 +22,10 @@ func (a *app) exportCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "export --recipient age1... [-o FILE]",
-		Short: "Write all records into an age file for others to keep",
-		Long: `Write all records, of every namespace, into one age file that is encrypted to
-the recipients named. Nothing is written in plain.
+		Short: "Write all logins into an age file for others to keep",
+		Long: `Write all logins, configuration values and accounts, of every namespace, into
+one age file that is encrypted to the recipients named. Nothing is written in
+plain.
 
 "age -d -i KEYFILE FILE" shows it: a JSON object with the records.`,
 		Args: cobra.NoArgs,
@@ -83,18 +85,12 @@ func (a *app) export(ctx context.Context, to []string, output string) error {
 	return nil
 }
 
-// parseRecipients takes native age recipients only: the name of a plugin would
-// be the name of a program to run.
 func parseRecipients(texts []string) ([]age.Recipient, error) {
 	var recipients []age.Recipient
 	for _, text := range texts {
-		var r age.Recipient
-		r, err := age.ParseX25519Recipient(text)
+		r, err := seal.ParseRecovery(text)
 		if err != nil {
-			r, err = age.ParseHybridRecipient(text)
-		}
-		if err != nil {
-			return nil, usageError{fmt.Errorf("%q is not a recipient of age: it begins with age1 and comes from age-keygen", text)}
+			return nil, usageError{fmt.Errorf("%w: a recipient begins with age1 and comes from age-keygen", err)}
 		}
 		recipients = append(recipients, r)
 	}

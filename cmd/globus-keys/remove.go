@@ -57,6 +57,10 @@ func (a *app) remove(ctx context.Context, args []string, all bool, config string
 		if args, err = resourceServers(ctx, p.Adapter(), store.Namespace()); err != nil {
 			return err
 		}
+		if len(args) == 0 {
+			a.say("namespace %q holds no logins", store.Namespace())
+			return nil
+		}
 	}
 	for _, arg := range args {
 		if err := store.Delete(ctx, oauth.ResourceServer(arg)); err != nil {

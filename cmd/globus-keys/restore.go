@@ -61,7 +61,7 @@ func (a *app) restore(ctx context.Context, yes bool) error {
 	if err := adapter.RestoreBackup(ctx); err != nil {
 		return err
 	}
-	a.say("%s is as it was before its last change", p)
+	a.say("%s is restored from its backup; what it was is the backup now", p)
 	return nil
 }
 
@@ -106,7 +106,7 @@ func (a *app) sayChanges(now, then map[keystore.RecordKey]string) {
 		case !inNow:
 			a.say("would come back:  %s", key)
 		case was != is:
-			a.say("would be older:   %s", key)
+			a.say("would change:    %s", key)
 		default:
 			continue
 		}

@@ -21,7 +21,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Long: `Show where the store and its key are, and which logins it holds.
 
 Nobody is asked for a passphrase: of a locked store only the names are shown.
-The exit code is 7 if a record is damaged.`,
+The exit code is 7 if a login is damaged.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), asJSON) },
 	}
@@ -113,7 +113,7 @@ func login(ctx context.Context, store *keystore.Store, key keystore.RecordKey, l
 	}
 	t, err := store.Get(ctx, key.Name)
 	switch {
-	case errors.Is(err, keystore.ErrLocked):
+	case errors.Is(err, keystore.ErrLocked), errors.Is(err, keystore.ErrDeclined), errors.Is(err, keystore.ErrUnavailable):
 		*locked = true
 		return l, nil
 	case errors.Is(err, keystore.ErrTampered), errors.Is(err, keystore.ErrCorrupt), errors.Is(err, keystore.ErrNoSeal):

@@ -17,6 +17,7 @@ var tokenFormats = []string{"raw", "header", "json", "env"}
 
 func (a *app) tokenCommand() *cobra.Command {
 	var format string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "token RESOURCE_SERVER",
 		Short: "Print the access token of a login",
@@ -27,6 +28,9 @@ An access token that has expired is not printed: the exit code is 4.`,
 		Example: `  curl -H "$(globus-keys token transfer --format header)" https://transfer.api.globus.org/v0.10/endpoint_search`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON {
+				format = "json"
+			}
 			if !slices.Contains(tokenFormats, format) {
 				return usageError{fmt.Errorf("--format is one of %s", strings.Join(tokenFormats, ", "))}
 			}
@@ -35,6 +39,7 @@ An access token that has expired is not printed: the exit code is 4.`,
 		ValidArgsFunction: a.completeResourceServer,
 	}
 	cmd.Flags().StringVar(&format, "format", "raw", "`form` of the answer: raw, header, json or env")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "the same as --format json")
 	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(tokenFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

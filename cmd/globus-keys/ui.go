@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 
 	"golang.org/x/term"
 
@@ -55,7 +56,7 @@ func (u ui) printJSON(v any) error {
 }
 
 // clean replaces what a terminal would act upon, line breaks included, by the
-// escapes of Go and JSON.
+// escapes of JSON.
 func clean(s string) string { return escaped(s, "") }
 
 func cleanLines(s string) string { return escaped(s, "\n\t") }
@@ -68,8 +69,8 @@ func escaped(s, keep string) string {
 			continue
 		}
 		// Bidirectional controls and the like reorder what is read.
-		if r > 0xffff {
-			fmt.Fprintf(&b, `\U%08x`, r)
+		if hi, lo := utf16.EncodeRune(r); r > 0xffff {
+			fmt.Fprintf(&b, `\u%04x\u%04x`, hi, lo)
 			continue
 		}
 		fmt.Fprintf(&b, `\u%04x`, r)

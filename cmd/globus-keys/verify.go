@@ -70,12 +70,11 @@ func (a *app) printVerified(answer verified, asJSON bool) error {
 		return a.printJSON(answer)
 	}
 	for _, r := range answer.Records {
-		result := "ok"
+		line := keystore.RecordKey{Namespace: r.Namespace, Kind: r.Kind, Name: r.Name}.String() + ": ok"
 		if !r.OK {
-			result = r.Problem
+			line = r.Problem // which names the record
 		}
-		key := keystore.RecordKey{Namespace: r.Namespace, Kind: r.Kind, Name: r.Name}
-		if err := a.printf("%s: %s\n", key, clean(result)); err != nil {
+		if err := a.printf("%s\n", clean(line)); err != nil {
 			return err
 		}
 	}

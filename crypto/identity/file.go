@@ -72,11 +72,7 @@ func parseStoreComment(line string) (keystore.StoreID, error) {
 	if !ok {
 		return keystore.StoreID{}, keystore.ErrCorrupt
 	}
-	store, err := keystore.ParseStoreID(text)
-	if err == nil && store == (keystore.StoreID{}) {
-		err = keystore.ErrCorrupt
-	}
-	return store, err
+	return keystore.ParseStoreID(text)
 }
 
 func fileError(format string, args ...any) (*Identity, keystore.StoreID, error) {

@@ -24,7 +24,7 @@ const (
 	unlockTime = time.Second // what an unlock may cost on the machine that made the file
 
 	minPassphrase     = 8        // characters
-	maxPassphraseFile = 16 << 10 // bytes: an identity file and the age format around it
+	MaxPassphraseFile = 16 << 10 // bytes: an identity file and the age format around it
 )
 
 // PassphraseOptions are what SealPassphrase can be told. The zero value is right
@@ -126,8 +126,8 @@ func OpenPassphrase(data []byte, passphrase keystore.Secret) (*Identity, keystor
 }
 
 func decrypt(data []byte, passphrase keystore.Secret) ([]byte, error) {
-	if len(data) > maxPassphraseFile {
-		return nil, corrupt(fmt.Sprintf("the passphrase file has more than %d bytes", maxPassphraseFile))
+	if len(data) > MaxPassphraseFile {
+		return nil, corrupt(fmt.Sprintf("the passphrase file has more than %d bytes", MaxPassphraseFile))
 	}
 	if passphrase.IsZero() {
 		return nil, &keystore.Error{Err: keystore.ErrLocked, Detail: "no passphrase was given"}

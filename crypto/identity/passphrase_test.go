@@ -150,7 +150,7 @@ func TestWhatIsNoPassphraseFileIsCorrupt(t *testing.T) {
 		"plain":                        plain,
 		"armored":                      armored.Bytes(),
 		"encrypted to a recipient":     encrypted(t, id.Recipient()),
-		"too large":                    append(sealedFile(t, id), make([]byte, maxPassphraseFile)...),
+		"too large":                    append(sealedFile(t, id), make([]byte, MaxPassphraseFile)...),
 		"no identity in it":            scryptFile(t, []byte("text"), 1),
 		"two identities in it":         scryptFile(t, append(plain, plain...), 1),
 		"a larger file in it":          scryptFile(t, append(plain, bytes.Repeat([]byte("#\n"), maxFile/2)...), 1),

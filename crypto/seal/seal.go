@@ -104,7 +104,7 @@ func Load(id *identity.Identity, store keystore.StoreID, meta []byte) (*Sealer, 
 // value in UTF-8 of at most keystore.MaxPayload bytes and comes back byte for
 // byte. Errors: ErrInvalid and ErrTooLarge; ctx's cause if it has ended.
 func (s *Sealer) Seal(ctx context.Context, k keystore.RecordKey, payload []byte) ([]byte, error) {
-	if err := context.Cause(ctx); err != nil {
+	if err := keystore.Ended(ctx); err != nil {
 		return nil, keystore.Annotate(err, keystore.Error{Key: k})
 	}
 	if err := checkPayload(k, payload); err != nil {
@@ -148,7 +148,7 @@ func (s *Sealer) encrypt(k keystore.RecordKey, plaintext []byte) ([]byte, error)
 //     sealed with another identity;
 //   - ctx's cause, if it has ended.
 func (s *Sealer) Open(ctx context.Context, k keystore.RecordKey, sealed []byte) ([]byte, error) {
-	err := context.Cause(ctx)
+	err := keystore.Ended(ctx)
 	var payload []byte
 	if err == nil {
 		payload, err = s.open(k, sealed)
@@ -204,7 +204,7 @@ func readAll(r io.Reader, size int) ([]byte, error) {
 // does not see damage to the stanzas of recipients that one of them has done;
 // Verify does. Errors are those of Open.
 func (s *Sealer) Verify(ctx context.Context, k keystore.RecordKey, sealed []byte, native age.Identity) error {
-	err := context.Cause(ctx)
+	err := keystore.Ended(ctx)
 	if err == nil {
 		err = s.verify(k, sealed, native)
 	}

@@ -43,7 +43,7 @@ func Lock(ctx context.Context, path string) (unlock func() error, err error) {
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, &keystore.Error{Store: path, Err: cause(ctx)}
+		return nil, &keystore.Error{Store: path, Err: keystore.Ended(ctx)}
 	}
 	q, turn := enter(path)
 	if turn == nil { // nobody in this process is before us
@@ -199,17 +199,9 @@ func (q *queue) keep(l *locked) {
 func busy(ctx context.Context, path string) error {
 	return &keystore.Error{
 		Store:  path,
-		Err:    fmt.Errorf("%w: %w", keystore.ErrBusy, cause(ctx)),
+		Err:    fmt.Errorf("%w: %w", keystore.ErrBusy, keystore.Ended(ctx)),
 		Detail: "held by " + holder(path),
 	}
-}
-
-// cause wraps both what ctx.Err says and the reason its owner gave.
-func cause(ctx context.Context) error {
-	if reason := context.Cause(ctx); reason != ctx.Err() {
-		return fmt.Errorf("%w: %w", ctx.Err(), reason)
-	}
-	return ctx.Err()
 }
 
 // locked is an open file whose lock we hold.

@@ -200,6 +200,14 @@ func bentAdapters() []bent {
 				return writer{setHeader: func(keystore.Header) error { return nil }}
 			})
 		}),
+		inMemory("takes any header", "impossible headers are refused", func(a keystore.StorageAdapter) keystore.StorageAdapter {
+			return writes(a, func(w keystore.Writer) writer {
+				return writer{setHeader: func(h keystore.Header) error {
+					w.SetHeader(h)
+					return nil
+				}}
+			})
+		}),
 		inMemory("forgets old records when rekeyed", "records not rewritten yet open with the key before", func(a keystore.StorageAdapter) keystore.StorageAdapter {
 			return writes(a, func(w keystore.Writer) writer {
 				return writer{setHeader: func(h keystore.Header) error { return errors.Join(w.SetHeader(h), w.Delete(token("gone"))) }}

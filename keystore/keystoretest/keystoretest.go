@@ -88,6 +88,7 @@ func script() []check {
 
 		{"odd names are kept apart", keepsOddNames},
 		{"impossible names are refused", refusesNames},
+		{"impossible headers are refused", refusesHeaders},
 		{"names up to the limit are taken and longer ones refused", limitsNames},
 		{"payloads up to the limit are taken and larger ones refused", limitsPayloads},
 		{"a payload that is not one JSON value is refused", refusesNonJSON},

@@ -277,6 +277,21 @@ func refusesNames(s *store) {
 	s.stays(before, "after names were refused")
 }
 
+func refusesHeaders(s *store) {
+	s.make()
+	before := s.dump()
+	good := s.Header(keystore.StoreID{1}, 0)
+	for what, bad := range map[string]keystore.Header{
+		"without an id":      {Slots: good.Slots},
+		"of an unknown kind": {StoreID: good.StoreID, Slots: []keystore.Slot{{Kind: "nowhere", Name: "x"}}},
+		"without a name":     {StoreID: good.StoreID, Slots: []keystore.Slot{{Kind: keystore.SlotPassphrase}}},
+	} {
+		err := s.Update(s.ctx, func(w keystore.Writer) error { return w.SetHeader(bad) })
+		s.fails("SetHeader "+what, err, keystore.ErrInvalid)
+	}
+	s.stays(before, "after headers were refused")
+}
+
 // refuses checks that no call takes k.
 func (s *store) refuses(k keystore.RecordKey, want error) {
 	s.Helper()

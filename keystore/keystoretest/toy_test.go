@@ -159,7 +159,7 @@ func (a *toy) check(ctx context.Context) error {
 	case <-a.closed:
 		return keystore.ErrUnavailable
 	default:
-		return ctx.Err()
+		return keystore.Ended(ctx)
 	}
 }
 
@@ -180,7 +180,7 @@ func (a *toy) lock(ctx context.Context, name string) (func() error, error) {
 		holder, _ := os.ReadFile(path)
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%w: process %s: %w", keystore.ErrBusy, holder, ctx.Err())
+			return nil, fmt.Errorf("%w: process %s: %w", keystore.ErrBusy, holder, keystore.Ended(ctx))
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -196,7 +196,10 @@ func (a *toy) load() (*memory.Adapter, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	m := memory.New()
+	m := memory.NewEmpty()
+	if file.Header.IsZero() {
+		return m, nil
+	}
 	return m, m.Update(context.Background(), func(w keystore.Writer) error {
 		if err := w.SetHeader(file.Header); err != nil {
 			return err

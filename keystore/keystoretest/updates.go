@@ -232,8 +232,11 @@ func countsGoroutines(s *store) {
 
 func obeysEndedContext(s *store) {
 	before := s.seed()
-	ended, cancel := context.WithCancel(s.ctx)
-	cancel()
+	reason := errors.New("the user has left")
+	ended, cancel := context.WithCancelCause(s.ctx)
+	cancel(reason)
+	s.fails("View says why", s.View(ended, func(keystore.Reader) error { return nil }), reason)
+	s.fails("Update says why", s.Update(ended, disturb), reason)
 	s.fails("View", s.View(ended, func(keystore.Reader) error { return nil }), context.Canceled)
 	s.fails("Update", s.Update(ended, disturb), context.Canceled)
 	_, err := s.LockCredential(ended, token("old"))

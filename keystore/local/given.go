@@ -48,11 +48,12 @@ func readDescriptor(number string) ([]byte, error) {
 		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "a descriptor is named fd:N"}
 	}
 	f := os.NewFile(uintptr(n), "fd:"+number)
-	if f == nil {
-		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "there is no such descriptor"}
-	}
 	defer f.Close()
-	return limited(f)
+	data, err := limited(f)
+	if err != nil {
+		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "it is not a descriptor that can be read"}
+	}
+	return data, nil
 }
 
 // managed reports whether a service manager or container runtime keeps the

@@ -16,7 +16,7 @@ import (
 )
 
 // maxKeyFile bounds identity and passphrase files, in bytes.
-const maxKeyFile = 8 << 10
+const maxKeyFile = identity.MaxPassphraseFile
 
 // chosen is a key that has just been made for a header. It travels in the
 // context of the Update that commits the header, and no further.
@@ -36,35 +36,50 @@ func (p *Place) unseal(ctx context.Context, h keystore.Header, meta []byte) (key
 		}
 		return seal.New(c.id, h.StoreID, c.recovery)
 	}
-	id, err := p.key(ctx, h)
+	sealer, fresh, err := p.load(ctx, h, meta)
+	if errors.Is(err, keystore.ErrTampered) && !fresh {
+		// Another process may have changed the key, and the file that gives it.
+		p.forget(h)
+		if again, _, newErr := p.load(ctx, h, meta); newErr == nil {
+			return again, nil
+		}
+	}
+	if file, _ := p.identityFile(); errors.Is(err, keystore.ErrTampered) && file != "" {
+		err = fmt.Errorf("%w (or %s is not this store's identity)", err, file)
+	}
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := seal.Load(id, h.StoreID, meta)
-	if errors.Is(err, keystore.ErrTampered) {
-		p.forget(h) // another process may have changed the key, and the file that gives it
+	return sealer, nil
+}
+
+func (p *Place) load(ctx context.Context, h keystore.Header, meta []byte) (sealer *seal.Sealer, fresh bool, err error) {
+	id, fresh, err := p.key(ctx, h)
+	if err != nil {
+		return nil, fresh, err
 	}
-	return sealer, err
+	sealer, err = seal.Load(id, h.StoreID, meta)
+	return sealer, fresh, err
 }
 
 // key finds the identity of the store that h names. An agent and the OS
-// keychain will stand before the others here.
-func (p *Place) key(ctx context.Context, h keystore.Header) (*identity.Identity, error) {
+// keychain will stand before the others here. It is fresh if it was not
+// remembered.
+func (p *Place) key(ctx context.Context, h keystore.Header) (id *identity.Identity, fresh bool, err error) {
 	name := fmt.Sprintf("%s %q", h.StoreID, h.Slots)
 	p.mu.Lock()
-	id := p.found[name]
+	id = p.found[name]
 	p.mu.Unlock()
 	if id != nil {
-		return id, nil
+		return id, false, nil
 	}
-	id, err := p.find(ctx, h)
-	if err != nil {
-		return nil, err
+	if id, err = p.find(ctx, h); err != nil {
+		return nil, true, err
 	}
 	p.mu.Lock()
 	p.found[name] = id
 	p.mu.Unlock()
-	return id, nil
+	return id, true, nil
 }
 
 func (p *Place) forget(h keystore.Header) {

@@ -250,3 +250,36 @@ func TestDefaultStore(t *testing.T) {
 		t.Errorf("without a home: %v, want ErrUnavailable", err)
 	}
 }
+
+// TestRekeyElsewhereIsFollowed: another process has given an identity-file store
+// a new key, and the file with it; its header has no slot that would change.
+func TestRekeyElsewhereIsFollowed(t *testing.T) {
+	m := newMachine(t)
+	opts := m.options()
+	opts.IdentityFile = m.file("key", newIdentity(t).Text().Reveal()+"\n")
+	open := m.find(opts)
+	if err := open.Store().Put(t.Context(), login("FakeOne")); err != nil {
+		t.Fatal(err)
+	}
+	next := newIdentity(t)
+	ctx := context.WithValue(t.Context(), chosenKey{}, chosen{id: next})
+	err := m.find(opts).Adapter().Update(ctx, func(w keystore.Writer) error {
+		key := keystore.RecordKey{Namespace: "DEFAULT", Kind: keystore.KindToken, Name: "rs"}
+		payload, err := w.Get(key)
+		if err != nil {
+			return err
+		}
+		meta, err := w.Get(keystore.MetaKey)
+		if err != nil {
+			return err
+		}
+		return errors.Join(w.SetHeader(w.Header()), w.Put(keystore.MetaKey, meta), w.Put(key, payload))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.file("key", next.Text().Reveal()+"\n")
+	if got, err := open.Store().Get(t.Context(), "rs"); err != nil || got.AccessToken.Reveal() != "FakeOne" {
+		t.Errorf("in the process that stayed open: %v", err)
+	}
+}

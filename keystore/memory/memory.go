@@ -30,13 +30,15 @@ type Adapter struct {
 // New returns an empty store with a header of its own. Two adapters never
 // share a record.
 func New() *Adapter {
-	var id keystore.StoreID
-	rand.Read(id[:]) // never fails: crypto/rand ends the process instead
-	return &Adapter{
-		writer: newTurn(),
-		now:    &state{header: keystore.Header{StoreID: id}},
-		locks:  make(map[keystore.RecordKey]turn),
-	}
+	a := NewEmpty()
+	rand.Read(a.now.header.StoreID[:]) // never fails: crypto/rand ends the process instead
+	return a
+}
+
+// NewEmpty returns an adapter without a store yet: its Header is zero until
+// SetHeader makes one. It is for tests of how stores are made.
+func NewEmpty() *Adapter {
+	return &Adapter{writer: newTurn(), now: &state{}, locks: make(map[keystore.RecordKey]turn)}
 }
 
 // View implements keystore.StorageAdapter. It waits for nobody: the snapshot
@@ -67,7 +69,7 @@ func (a *Adapter) Update(ctx context.Context, fn func(keystore.Writer) error) er
 		return err
 	}
 	if ctx.Err() != nil {
-		return &keystore.Error{Err: ended(ctx)}
+		return &keystore.Error{Err: keystore.Ended(ctx)}
 	}
 	a.replace(w.state)
 	return nil
@@ -111,7 +113,7 @@ func (a *Adapter) begin(ctx context.Context) (end func(), err error) {
 		return nil, &keystore.Error{Err: keystore.ErrUnavailable, Detail: "the adapter is closed"}
 	}
 	if ctx.Err() != nil {
-		return nil, &keystore.Error{Err: ended(ctx)}
+		return nil, &keystore.Error{Err: keystore.Ended(ctx)}
 	}
 	a.calls.Add(1)
 	return a.calls.Done, nil
@@ -138,14 +140,6 @@ func (a *Adapter) lock(k keystore.RecordKey) turn {
 	return a.locks[k]
 }
 
-// ended says why ctx is over, also to those who look for its plain error.
-func ended(ctx context.Context) error {
-	if cause := context.Cause(ctx); cause != ctx.Err() {
-		return fmt.Errorf("%w: %w", ctx.Err(), cause)
-	}
-	return ctx.Err()
-}
-
 func busy(cause error, op string, k keystore.RecordKey) error {
 	return &keystore.Error{Op: op, Key: k, Err: fmt.Errorf("%w (%w)", keystore.ErrBusy, cause),
 		Detail: "this process holds the lock"}
@@ -162,7 +156,7 @@ func (t turn) take(ctx context.Context) error {
 	case t <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return ended(ctx)
+		return keystore.Ended(ctx)
 	}
 }
 

@@ -71,6 +71,9 @@ func (w *writer) Delete(k keystore.RecordKey) error {
 }
 
 func (w *writer) SetHeader(h keystore.Header) error {
+	if err := h.Check(); err != nil {
+		return err
+	}
 	w.header = cloneHeader(h)
 	return nil
 }
