@@ -2,81 +2,44 @@ package fileadapter
 
 import (
 	"bytes"
-	"fmt"
-	"os"
+	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/globus-keys/globus-keys/internal/testenv"
+	"github.com/globus-keys/globus-keys/internal/faultcalls"
 )
-
-// systemCalls are those by which a store can be harmed or its state learned.
-var systemCalls = []string{
-	"openat", "read", "write", "pwrite64", "close", "fsync", "fdatasync", "flock", "fstat", "newfstatat", "fchmod", "fchmodat",
-	"mkdirat", "linkat", "link", "renameat", "renameat2", "rename", "unlinkat", "unlink", "ftruncate", "fcntl",
-}
 
 // traced runs every operation with a fault at every system call that it makes.
 func traced(t *testing.T, fault string) {
-	strace := testenv.Need(t, "strace")
 	k := newKeychain(t)
 	for name, op := range operations {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			points := 0
 			from := prepared(t, k, op)
-			for call, count := range countCalls(t, strace, k, name, copyTree(t, from)) {
-				for n := 1; n <= count; n++ {
-					points++
-					dir := copyTree(t, from)
-					cmd := childCommand(t, k, name, filepath.Join(dir, "tokens.json"), strace, "-f", "-qq", "-o", "/dev/null",
-						"-e", "trace="+call, "-e", fmt.Sprintf("inject=%s:%s:when=%d", call, fault, n))
-					acknowledged := cmd.Run() == nil
-					checkAfter(t, k, op, dir, acknowledged, fmt.Sprintf("%s %s %d", name, call, n))
-					os.RemoveAll(filepath.Dir(dir))
-				}
-			}
-			if points < 40 {
-				t.Errorf("only %d points: the trace misses the store's system calls", points)
-			}
+			points := faultcalls.Walk(t, fault, faultcalls.Program{
+				Fresh: func() string { return copyTree(t, from) },
+				Command: func(dir string, tracer []string) *exec.Cmd {
+					return childCommand(t, k, name, filepath.Join(dir, "tokens.json"), tracer...)
+				},
+				Check: func(dir string, acknowledged bool, point string) {
+					checkAfter(t, k, op, dir, acknowledged, name+": "+point)
+				},
+			})
 			t.Logf("%d points", points)
 		})
 	}
 }
 
 // TestSIGKILLAtEverySystemCall: nothing acknowledged is lost, nothing is torn.
-func TestSIGKILLAtEverySystemCall(t *testing.T) { traced(t, "signal=KILL") }
+func TestSIGKILLAtEverySystemCall(t *testing.T) { traced(t, faultcalls.Kill) }
 
 // TestEIOAtEverySystemCall: a call that fails gives an error and the old state
 // or the new one, and success is the new one.
-func TestEIOAtEverySystemCall(t *testing.T) { traced(t, "error=EIO") }
+func TestEIOAtEverySystemCall(t *testing.T) { traced(t, faultcalls.DeviceError) }
 
 // TestENOSPCAtEverySystemCall is the same for a full disk.
-func TestENOSPCAtEverySystemCall(t *testing.T) { traced(t, "error=ENOSPC") }
-
-// countCalls runs the operation once without faults.
-func countCalls(t *testing.T, strace string, k keychain, name, dir string) map[string]int {
-	trace := filepath.Join(t.TempDir(), "trace")
-	known := ""
-	for _, call := range systemCalls {
-		known += ",?" + call
-	}
-	out, err := childCommand(t, k, name, filepath.Join(dir, "tokens.json"), strace, "-f", "-qq", "-o", trace, "-e", "trace="+known[1:]).CombinedOutput()
-	if err != nil {
-		t.Fatalf("without faults: %v: %s", err, out)
-	}
-	data, err := os.ReadFile(trace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	counts := make(map[string]int)
-	for _, m := range regexp.MustCompile(`(?m)^\d+ +([a-z0-9]+)\(`).FindAllSubmatch(data, -1) {
-		counts[string(m[1])]++
-	}
-	return counts
-}
+func TestENOSPCAtEverySystemCall(t *testing.T) { traced(t, faultcalls.NoSpace) }
 
 // TestRandomKills kills a process that stores without pause, 200 times: what it
 // had acknowledged is there, whole.

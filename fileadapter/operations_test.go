@@ -134,6 +134,7 @@ func childCommand(t testing.TB, k keychain, name, path string, tracer ...string)
 	args := append(tracer, os.Args[0])
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "FILEADAPTER_CHILD="+name, "FILEADAPTER_PATH="+path, "FILEADAPTER_KEYS="+k.String(),
+		// One thread, as far as can be: strace counts calls by thread.
 		"GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GORACE=atexit_sleep_ms=0")
 	return cmd
 }

@@ -1,0 +1,88 @@
+// Package faultcalls runs a program again and again, each time with a fault at
+// another of its system calls: killed there, or told that the call has failed.
+// It is for tests, and drives strace.
+package faultcalls
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/globus-keys/globus-keys/internal/testenv"
+)
+
+// Faults are what strace can do to a system call.
+const (
+	Kill        = "signal=KILL"
+	NoSpace     = "error=ENOSPC"
+	DeviceError = "error=EIO"
+)
+
+// calls are those by which a store can be harmed or its state learned. With "?"
+// strace accepts a name that this architecture does not have.
+var calls = []string{
+	"openat", "read", "write", "pwrite64", "close", "fsync", "fdatasync", "flock", "fstat", "newfstatat", "fchmod", "fchmodat",
+	"mkdirat", "linkat", "link", "renameat", "renameat2", "rename", "unlinkat", "unlink", "ftruncate", "fcntl",
+}
+
+// Program is what is run. strace counts calls by thread: it should keep to one.
+type Program struct {
+	// Fresh returns a directory in the state before; each run gets its own,
+	// which is removed afterwards.
+	Fresh func() string
+	// Command runs the program on dir, behind tracer.
+	Command func(dir string, tracer []string) *exec.Cmd
+	// Check looks at dir after a run. acknowledged: the program has ended with
+	// exit code 0. point names the call and its number, for messages.
+	Check func(dir string, acknowledged bool, point string)
+}
+
+// Walk runs p with the fault at every system call that p makes without faults,
+// and returns how many these were.
+func Walk(t *testing.T, fault string, p Program) (points int) {
+	t.Helper()
+	strace := testenv.Need(t, "strace")
+	for call, count := range p.count(t, strace) {
+		for n := 1; n <= count; n++ {
+			points++
+			dir := p.Fresh()
+			cmd := p.Command(dir, []string{strace, "-f", "-qq", "-o", "/dev/null",
+				"-e", "trace=" + call, "-e", fmt.Sprintf("inject=%s:%s:when=%d", call, fault, n)})
+			acknowledged := cmd.Run() == nil
+			p.Check(dir, acknowledged, fmt.Sprintf("%s at %s %d", fault, call, n))
+			os.RemoveAll(dir)
+		}
+	}
+	if points < 40 {
+		t.Errorf("only %d points: the trace misses the program's system calls", points)
+	}
+	return points
+}
+
+// count runs p once without faults and counts its calls.
+func (p Program) count(t *testing.T, strace string) map[string]int {
+	t.Helper()
+	trace := filepath.Join(t.TempDir(), "trace")
+	cmd := p.Command(p.Fresh(), []string{strace, "-f", "-qq", "-o", trace, "-e", "trace=?" + strings.Join(calls, ",?")})
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("without faults: %v: %s", err, out)
+	}
+	data, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := make(map[string]int)
+	for _, m := range regexp.MustCompile(`(?m)^\d+ +([a-z0-9]+)\(`).FindAllSubmatch(data, -1) {
+		counts[string(m[1])]++
+	}
+	return counts
+}
+
+// Environment is what keeps a Go program to one thread, as far as can be.
+func Environment() []string {
+	return append(os.Environ(), "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GORACE=atexit_sleep_ms=0")
+}
