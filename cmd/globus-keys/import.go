@@ -151,6 +151,7 @@ func (i *importing) tell(done *importedFile, file *legacy.File, results []keysto
 	for _, note := range file.Notes {
 		i.say("%s", note)
 	}
+	i.sayClient(file)
 	for _, r := range results {
 		done.Records = append(done.Records, importedRecord{r.Key.Namespace, string(r.Key.Kind), r.Key.Name, string(r.Outcome), r.Reason})
 		line := fmt.Sprintf("%-9s %s", r.Outcome, r.Key)
@@ -158,6 +159,19 @@ func (i *importing) tell(done *importedFile, file *legacy.File, results []keysto
 			line += ": " + r.Reason + "; --overwrite replaces it"
 		}
 		i.say("%s", line)
+	}
+}
+
+// sayClient says how logins become renewable whose file names no client.
+func (i *importing) sayClient(file *legacy.File) {
+	for _, c := range file.Contents {
+		switch {
+		case len(c.Tokens) == 0:
+		case c.Account.ClientID == "":
+			i.hint("once you know the client of namespace %q: import it again with --client-id ID", c.Namespace)
+		case c.Account.ClientID == i.clientID:
+			i.say("the logins of namespace %q are taken to be of client %s at %s", c.Namespace, i.clientID, c.Account.Issuer)
+		}
 	}
 }
 
