@@ -70,7 +70,15 @@ func (a *Adapter) restoring(ctx context.Context, p place, backup *document) (key
 	case current.header.StoreID != backup.header.StoreID:
 		return nil, &keystore.Error{Store: p.backup, Err: keystore.ErrTampered, Detail: "it is the backup of another store"}
 	}
-	return a.sealer(ctx, current)
+	sealer, err := a.sealer(ctx, current)
+	if lost(err) { // the key slots or the meta record are what is damaged
+		return a.sealer(ctx, backup)
+	}
+	return sealer, err
+}
+
+func lost(err error) bool {
+	return errors.Is(err, keystore.ErrTampered) || errors.Is(err, keystore.ErrCorrupt) || errors.Is(err, keystore.ErrLocked)
 }
 
 func (a *Adapter) opensAll(ctx context.Context, doc *document, sealer keystore.Sealer) error {
@@ -117,7 +125,11 @@ func (a *Adapter) keepDamaged(p place) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Create(a.fsys, p.file+".damaged-"+a.stamp(), data)
+	path, err := a.unused(p.file + ".damaged-" + a.stamp())
+	if err != nil {
+		return err
+	}
+	return atomicfile.Create(a.fsys, path, data)
 }
 
 func (a *Adapter) loadBackup(p place) (*document, []byte, error) {
@@ -187,20 +199,27 @@ func (a *Adapter) somethingHere(p place) error {
 	return a.refuse(keystore.ErrNotFound, "there is no store to move aside")
 }
 
-// asideDir makes a directory that was not there: two resets in one second must
-// not overwrite each other's.
 func (a *Adapter) asideDir(p place) (string, error) {
-	base := p.file + ".reset-" + a.stamp()
-	to := base
+	to, err := a.unused(p.file + ".reset-" + a.stamp())
+	if err != nil {
+		return "", err
+	}
+	return to, atomicfile.MkdirPrivate(a.fsys, to)
+}
+
+// unused returns a name that nothing has: what is moved aside twice in a second
+// must not overwrite itself. The caller holds the store's lock.
+func (a *Adapter) unused(base string) (string, error) {
+	path := base
 	for n := 2; ; n++ {
-		_, err := a.fsys.Lstat(to)
+		_, err := a.fsys.Lstat(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return to, atomicfile.MkdirPrivate(a.fsys, to)
+			return path, nil
 		}
 		if err != nil {
 			return "", a.about(err)
 		}
-		to = fmt.Sprintf("%s-%d", base, n)
+		path = fmt.Sprintf("%s-%d", base, n)
 	}
 }
 

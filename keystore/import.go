@@ -22,6 +22,7 @@ type Outcome string
 const (
 	Imported  Outcome = "imported"  // there was none
 	Replaced  Outcome = "replaced"  // the new one was better, or the caller insisted
+	Completed Outcome = "completed" // the store had the login; the file knew more of it
 	Unchanged Outcome = "unchanged" // the store holds the same
 	Kept      Outcome = "kept"      // the stored one stays, and differs; Reason says why
 )
@@ -66,38 +67,42 @@ func (s *Store) Import(ctx context.Context, contents []Content, overwrite bool) 
 // Holds reads back what Import was given, and reports ErrNotFound for the
 // first record that the store does not hold as it was.
 func (s *Store) Holds(ctx context.Context, contents []Content) error {
-	for _, c := range contents {
-		in := s.In(c.Namespace)
-		for _, t := range c.Tokens {
-			got, err := in.Get(ctx, t.ResourceServer)
-			if err != nil {
-				return err
-			}
-			// The store may hold more than the file says, but not less.
-			if !equal(in.token(t.ResourceServer), got, t.of(c.Account).renewed(got)) {
-				return &Error{Op: "read back", Key: in.token(t.ResourceServer), Err: ErrNotFound, Detail: "the store holds another login"}
-			}
-		}
-		for name, text := range c.Configs {
-			if err := in.holdsConfig(ctx, name, text); err != nil {
+	err := s.adapter.View(ctx, func(r Reader) error {
+		for _, c := range contents {
+			if err := s.In(c.Namespace).holds(r, c); err != nil {
 				return err
 			}
 		}
-	}
-	return nil
+		return nil
+	})
+	return annotate(err, "read back", RecordKey{})
 }
 
-func (s *Store) holdsConfig(ctx context.Context, name string, text Secret) error {
-	want, err := encodeConfig(s.config(name), rawJSON(text.Reveal()))
-	if err != nil {
-		return err
+func (s *Store) holds(r Reader, c Content) error {
+	for _, t := range c.Tokens {
+		key := s.token(t.ResourceServer)
+		got, err := getToken(r, key)
+		if err != nil {
+			return err
+		}
+		// The store may hold more than the file says, but not less.
+		if !equal(key, got, t.of(c.Account).renewed(got)) {
+			return &Error{Key: key, Err: ErrNotFound, Detail: "the store holds another login"}
+		}
 	}
-	var got rawJSON
-	if err := s.GetConfig(ctx, name, &got); err != nil {
-		return err
-	}
-	if !bytes.Equal(got, want) {
-		return &Error{Op: "read back", Key: s.config(name), Err: ErrNotFound, Detail: "the store holds another value"}
+	for name, text := range c.Configs {
+		key := s.config(name)
+		want, err := encodeConfig(key, rawJSON(text.Reveal()))
+		if err != nil {
+			return annotate(err, "", key)
+		}
+		got, err := r.Get(key)
+		if err != nil {
+			return annotate(err, "", key)
+		}
+		if !bytes.Equal(got, want) {
+			return &Error{Key: key, Err: ErrNotFound, Detail: "the store holds another value"}
+		}
 	}
 	return nil
 }
@@ -180,8 +185,7 @@ func (i *importer) importToken(t Token, owner, subject string) error {
 	case unreadable(err):
 	case err != nil:
 		return err
-	case sameLogin(prev, t):
-		i.tell(key, Unchanged, "")
+	case sameLogin(prev, t) && (!i.overwrite || equal(key, prev, t.renewed(prev))):
 		return i.learn(prev, t)
 	case i.overwrite:
 	case !sameAccount(prev, t, either(prev.IdentityID, owner), subject):
@@ -200,10 +204,12 @@ func (i *importer) importToken(t Token, owner, subject string) error {
 
 // learn adds to the stored token what only the file says of the same login.
 func (i *importer) learn(stored, t Token) error {
-	more := stored.renewed(t)
-	if equal(i.token(t.ResourceServer), stored, more) {
+	key, more := i.token(t.ResourceServer), stored.renewed(t)
+	if equal(key, stored, more) {
+		i.tell(key, Unchanged, "")
 		return nil
 	}
+	i.tell(key, Completed, "")
 	return i.putToken(i.w, more)
 }
 
@@ -259,11 +265,7 @@ func sameAccount(stored, next Token, owner, subject string) bool {
 	return !next.RefreshToken.IsZero() && next.RefreshToken.Equal(stored.RefreshToken)
 }
 
-// rawJSON is a JSON text that encodes and decodes as itself.
+// rawJSON is a JSON text that encodes as itself.
 type rawJSON []byte
 
 func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }
-func (r *rawJSON) UnmarshalJSON(b []byte) error {
-	*r = bytes.Clone(b)
-	return nil
-}

@@ -53,7 +53,7 @@ func TestImportDecidesByRecord(t *testing.T) {
 		},
 		"the same, of a client not known so far": {
 			stored: new(tokenWith(ofNoClient)), file: tokenWith(),
-			outcome: keystore.Unchanged, after: tokenWith(),
+			outcome: keystore.Completed, after: tokenWith(),
 		},
 		"the same, of a client the file does not know": {
 			stored: new(tokenWith()), file: tokenWith(ofNoClient),

@@ -26,6 +26,10 @@ type hinted struct {
 
 func (e hinted) Unwrap() error { return e.error }
 
+// foreign is an error about a file that is not the store's: nothing is wrong
+// with the store, and no exit code or hint of its own fits.
+type foreign struct{ error }
+
 // outcomes maps errors to exit codes and hints; the first match counts. In a
 // hint, {} stands for the command line so far: globus-keys and the store.
 var outcomes = []struct {
@@ -49,6 +53,7 @@ var outcomes = []struct {
 	{keystore.ErrInvalid, 2, ""},
 	{keystore.ErrNotFound, 3, "{} status shows what is stored"},
 	{fs.ErrNotExist, 3, ""},
+	{fs.ErrExist, 1, "name a file that does not exist yet"},
 }
 
 // fail tells err and its remedy, and returns the exit code.
@@ -62,6 +67,10 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	var h hinted
 	if errors.As(err, &h) {
 		hint = h.hint
+	}
+	var record *keystore.Error
+	if errors.Is(err, keystore.ErrTampered) && errors.As(err, &record) && record.Key == (keystore.RecordKey{}) {
+		hint = "" // about a file or directory: the error says what to do with it
 	}
 	if hint != "" {
 		a.hint("%s", strings.ReplaceAll(hint, "{}", a.self()))
@@ -89,12 +98,15 @@ func isUsage(err error) bool {
 	return false
 }
 
-// self is how to call the program again for the same store.
+// self is how to call the program again for the same store, with the same key.
 func (a *app) self() string {
-	if a.store == "" {
-		return "globus-keys"
+	line := "globus-keys"
+	for _, flag := range [][2]string{{"--store", a.store}, {"--identity-file", a.identityFile}, {"--passphrase-file", a.passphraseFile}} {
+		if flag[1] != "" {
+			line += " " + flag[0] + " " + shellQuoted(flag[1])
+		}
 	}
-	return "globus-keys --store " + shellQuoted(a.store)
+	return line
 }
 
 // shellQuoted returns s as one word of a POSIX shell.

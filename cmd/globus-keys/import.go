@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -33,7 +35,9 @@ encrypted. The word globus-cli stands for the Globus CLI's own storage.
 
 Understood, by content: the files of the Globus SDK for Python (JSON 1.0 and
 2.0, SQLite schema 1 and 2), of globus-cli, globus-compute, fair-research-login
-and Parsl. Namespaces, configuration values and unknown fields are kept.
+and Parsl. Namespaces, configuration values and unknown fields are kept;
+--namespace puts the logins of a file into another one ($GLOBUS_KEYS_NAMESPACE
+does not).
 
 A stored login gives way only to one of the same account that expires later;
 --overwrite replaces it in any case. The file is left as it is unless
@@ -53,6 +57,9 @@ stored and read back.`,
 }
 
 func (i *importing) run(ctx context.Context, args []string) error {
+	if err := i.checkFlags(); err != nil {
+		return err
+	}
 	_, store, err := i.open()
 	if err != nil {
 		return err
@@ -60,21 +67,43 @@ func (i *importing) run(ctx context.Context, args []string) error {
 	defer store.Close()
 	answer := importAnswer{Schema: 1, Files: []importedFile{}}
 	for _, arg := range args {
-		file, err := i.read(ctx, arg)
-		if err != nil {
-			return err
-		}
-		done, err := i.take(ctx, store, file)
-		if err != nil {
-			return err
+		var done importedFile
+		if done, err = i.one(ctx, store, arg); err != nil {
+			break
 		}
 		answer.Files = append(answer.Files, done)
 	}
-	if i.json {
-		return i.printJSON(answer)
+	if i.json { // also what was done before an error
+		err = errors.Join(i.printJSON(answer), err)
+	}
+	return err
+}
+
+func (i *importing) one(ctx context.Context, store *keystore.Store, arg string) (importedFile, error) {
+	file, err := i.read(ctx, arg)
+	if err != nil {
+		return importedFile{}, err
+	}
+	return i.take(ctx, store, file)
+}
+
+// checkFlags refuses a client or issuer that could be neither. An issuer gets
+// refresh tokens sent: only https, or a server on this machine.
+func (i *importing) checkFlags() error {
+	if clean(i.clientID) != i.clientID {
+		return usageError{fmt.Errorf("--client-id has a character that no client id has")}
+	}
+	if i.issuer == "" {
+		return nil
+	}
+	u, err := url.Parse(i.issuer)
+	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
+		return usageError{fmt.Errorf("--issuer is not an https URL")}
 	}
 	return nil
 }
+
+func loopback(host string) bool { return host == "localhost" || host == "127.0.0.1" || host == "::1" }
 
 func (i *importing) read(ctx context.Context, arg string) (*legacy.File, error) {
 	path := arg
@@ -87,6 +116,9 @@ func (i *importing) read(ctx context.Context, arg string) (*legacy.File, error) 
 		path = found
 	}
 	file, err := legacy.Read(ctx, path, legacysqlite.Read)
+	if errors.Is(err, keystore.ErrCorrupt) || errors.Is(err, keystore.ErrTampered) {
+		return nil, hinted{foreign{err}, "nothing was imported, and the store is as it was; let the program that wrote the file log in again"}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func (a *app) restoreCommand() *cobra.Command {
 		Short: "Go back to the store as it was before its last change",
 		Long: `Go back to the store as it was before its last change, which is kept beside it.
 What would change is shown first. A store file that cannot be read is kept under
-another name.`,
+another name. What remove has taken out is not in the backup either.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !backup {
@@ -52,7 +52,10 @@ func (a *app) restore(ctx context.Context, yes bool) error {
 	if err != nil {
 		a.say("the store cannot be read now: %v", err)
 	}
-	a.sayChanges(now, before)
+	if a.sayChanges(now, before) == 0 && err == nil {
+		a.say("the backup holds the same records as the store: there is nothing to restore")
+		return nil
+	}
 	if !yes {
 		if err := a.confirm(ctx, fmt.Sprintf("Go back to the backup of %s?", p)); err != nil {
 			return err
@@ -91,10 +94,9 @@ func contents(ctx context.Context, view func(context.Context, func(keystore.Read
 	return found, err
 }
 
-func (a *app) sayChanges(now, then map[keystore.RecordKey]string) {
+func (a *app) sayChanges(now, then map[keystore.RecordKey]string) (changes int) {
 	all := maps.Clone(now)
 	maps.Copy(all, then)
-	changes := 0
 	for _, key := range slices.SortedFunc(maps.Keys(all), func(a, b keystore.RecordKey) int {
 		return strings.Compare(a.String(), b.String())
 	}) {
@@ -112,7 +114,5 @@ func (a *app) sayChanges(now, then map[keystore.RecordKey]string) {
 		}
 		changes++
 	}
-	if changes == 0 {
-		a.say("no record would change")
-	}
+	return changes
 }

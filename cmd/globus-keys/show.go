@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -133,8 +135,8 @@ func (a *app) printLogin(t keystore.Token, reveal bool) error {
 			text += fmt.Sprintf("  %-14s %s\n", line.name, clean(line.value))
 		}
 	}
-	for name, value := range shown.Extra {
-		text += fmt.Sprintf("  %-14s %s\n", clean(name), clean(value.Reveal()))
+	for _, name := range slices.Sorted(maps.Keys(shown.Extra)) {
+		text += fmt.Sprintf("  %-14s %s\n", clean(name), clean(shown.Extra[name].Reveal()))
 	}
 	return a.printf("%s", text)
 }

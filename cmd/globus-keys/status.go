@@ -83,9 +83,12 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 
 func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeStatus, error) {
 	st := storeStatus{Schema: 1, Store: p.String(), Keys: []keyStatus{}, Logins: []loginStatus{}}
-	h, keys, err := names(ctx, p.Adapter(), keystore.KindToken)
+	h, keys, err := names(ctx, p.Adapter(), keystore.KindMeta, keystore.KindToken)
 	if err != nil || h.IsZero() {
 		return st, err
+	}
+	if len(keys) == 0 || keys[0] != keystore.MetaKey {
+		return st, &keystore.Error{Store: p.Path(), Key: keystore.MetaKey, Err: keystore.ErrTampered, Detail: "the record is missing"}
 	}
 	st.Exists, st.ID = true, h.StoreID.String()
 	for _, s := range h.Slots {
@@ -94,7 +97,7 @@ func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeSt
 	if len(h.Slots) == 0 {
 		st.Keys = append(st.Keys, keyStatus{Kind: "identity file named by every run"})
 	}
-	for _, key := range keys {
+	for _, key := range keys[1:] {
 		l, err := login(ctx, store.In(key.Namespace), key, &st.Locked)
 		if err != nil {
 			return st, err

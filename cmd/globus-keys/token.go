@@ -110,7 +110,8 @@ func (a *app) printToken(t keystore.Token, format string) error {
 func checkToken(t keystore.Token) error {
 	visible := func(r rune) bool { return r > ' ' && r < 0x7f }
 	if strings.IndexFunc(t.AccessToken.Reveal(), func(r rune) bool { return !visible(r) }) >= 0 {
-		return fmt.Errorf("the access token of %q has characters that no token has: %w", t.ResourceServer, keystore.ErrCorrupt)
+		err := fmt.Errorf("the access token of %q has characters that no token has: %w", t.ResourceServer, keystore.ErrCorrupt)
+		return hinted{err, "log in again with the program that it comes from"}
 	}
 	return nil
 }
@@ -127,7 +128,9 @@ func (a *app) completeResourceServer(cmd *cobra.Command, args []string, _ string
 			if err != nil {
 				return err
 			}
-			names = append(names, key.Name)
+			if clean(key.Name) == key.Name { // the shell prints them as they are
+				names = append(names, key.Name)
+			}
 		}
 		return nil
 	})

@@ -234,6 +234,10 @@ func compareNative(plaintext, sealed []byte, native age.Identity) error {
 	return nil
 }
 
+// ErrOtherKey is the ErrTampered of a record that another identity has sealed,
+// so that who was given the wrong identity can be told so.
+var ErrOtherKey = fmt.Errorf("%w", keystore.ErrTampered)
+
 func tampered(detail string) error {
 	return &keystore.Error{Err: keystore.ErrTampered, Detail: detail}
 }

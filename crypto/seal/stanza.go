@@ -93,7 +93,7 @@ func (o *opener) unwrap(stanzas []*age.Stanza) ([]byte, error) {
 		return nil, err
 	}
 	if seal.Args[0] != base64Raw.EncodeToString(o.key.id[:]) {
-		return nil, tampered("it is sealed with another key")
+		return nil, &keystore.Error{Err: ErrOtherKey, Detail: "it is sealed with another key"}
 	}
 	salt, err := base64Raw.DecodeString(seal.Args[1])
 	if err != nil || len(salt) != saltSize {

@@ -44,8 +44,9 @@ func (p *Place) unseal(ctx context.Context, h keystore.Header, meta []byte) (key
 			return again, nil
 		}
 	}
-	if file, _ := p.identityFile(); errors.Is(err, keystore.ErrTampered) && file != "" {
-		err = fmt.Errorf("%w (or %s is not this store's identity)", err, file)
+	if file, _ := p.identityFile(); errors.Is(err, seal.ErrOtherKey) && file != "" {
+		return nil, &keystore.Error{Store: file, Err: keystore.ErrLocked,
+			Detail: "this identity is not the one that the store is sealed with"}
 	}
 	if err != nil {
 		return nil, err
@@ -128,7 +129,7 @@ func (p *Place) fromIdentityFile(file string, store keystore.StoreID) (*identity
 		return nil, err
 	}
 	if of != (keystore.StoreID{}) && of != store {
-		return nil, &keystore.Error{Store: file, Err: keystore.ErrTampered,
+		return nil, &keystore.Error{Store: file, Err: keystore.ErrLocked,
 			Detail: fmt.Sprintf("the identity is of store %s, not of store %s", of, store)}
 	}
 	return id, nil
@@ -140,7 +141,10 @@ func (p *Place) readIdentity(file string) (*identity.Identity, keystore.StoreID,
 		return nil, keystore.StoreID{}, err
 	}
 	id, of, err := identity.ParseFile(data)
-	return id, of, keystore.Annotate(err, keystore.Error{Store: file})
+	if err != nil { // a file that the run names, not one of the store's
+		err = &keystore.Error{Store: file, Err: keystore.ErrInvalid, Detail: err.Error()}
+	}
+	return id, of, err
 }
 
 // ourFile reports whether this package could have made a file of this name,

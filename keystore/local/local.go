@@ -165,9 +165,9 @@ func storePath(o Options) (string, error) {
 		return filepath.Join(dir, "tokens.json"), err
 	}
 	path, ok := strings.CutPrefix(spec, "file:")
-	if !ok || path == "" {
+	if !ok || path == "" || strings.HasPrefix(path, "//") || strings.HasPrefix(path, "~") {
 		return "", &keystore.Error{Op: "open", Store: spec, Err: keystore.ErrInvalid,
-			Detail: "a store is named file:PATH"}
+			Detail: "a store is named file:PATH; PATH is no URL, and ~ is for the shell to replace"}
 	}
 	return path, nil
 }

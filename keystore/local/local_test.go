@@ -208,8 +208,8 @@ func TestIdentityFileOfAnotherStoreIsRefused(t *testing.T) {
 	} {
 		opts := m.options()
 		opts.IdentityFile = m.file("other", string(file))
-		if _, err := m.find(opts).Store().Get(t.Context(), "rs"); !errors.Is(err, keystore.ErrTampered) {
-			t.Errorf("an identity %s: %v, want ErrTampered", name, err)
+		if _, err := m.find(opts).Store().Get(t.Context(), "rs"); !errors.Is(err, keystore.ErrLocked) || !strings.Contains(err.Error(), opts.IdentityFile) {
+			t.Errorf("an identity %s: %v, want ErrLocked that names the file", name, err)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -38,7 +39,7 @@ func (p *Place) verify(ctx context.Context, r keystore.Reader, yield func(keysto
 		return keystore.Annotate(err, keystore.Error{Op: "verify", Store: p.Path()})
 	}
 	meta, err := sealed.Sealed(keystore.MetaKey)
-	if err != nil {
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) {
 		return err
 	}
 	sealer, err := seal.Load(id, h.StoreID, meta)
