@@ -6,8 +6,7 @@
 // synced, renamed over the old one, and the directory synced. The file is
 // always whole, and readers need no lock. The state before the last Update is
 // kept as FILE.bak, until a record is removed or the key changes. A put costs
-// time in proportion to the number of records: good to some hundreds; package
-// sqliteadapter is for more.
+// time in proportion to the number of records: good to some hundreds.
 //
 // Files are made 0600 and directories 0700 whatever the umask is. What is not
 // the user's own, or not a regular file, is refused by name.

@@ -109,7 +109,8 @@ func writeExpiry(t Token) any {
 }
 
 // ParseTokenRecord reads one record of the Globus SDK's token files: a JSON
-// object whose unknown fields go to Extra. Null counts as absent. Duplicate
+// object whose unknown fields go to Extra. It does not read the answer of a
+// token endpoint, which says expires_in. Null counts as absent. Duplicate
 // and wrongly-cased keys are refused, as ErrCorrupt; no error quotes a value.
 func ParseTokenRecord(data []byte) (Token, error) {
 	fields, err := object(data)
