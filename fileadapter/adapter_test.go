@@ -128,23 +128,25 @@ func TestTwoResetsKeepTwoStores(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept := make(map[string]bool)
+	want := make(map[string]string) // where a store was moved -> its bytes
 	for range 2 {
+		whole := string(v.bytes())
 		moved, err := a.Reset(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, err := os.ReadFile(filepath.Join(moved, "tokens.json"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		kept[string(data)] = true
+		want[moved] = whole
 		if err := makeStore(t.Context(), a, base); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if again, err := os.ReadDir(filepath.Dir(v.path)); err != nil || len(kept) != 2 {
-		t.Errorf("%d stores were kept in %v (%v)", len(kept), again, err)
+	if len(want) != 2 {
+		t.Errorf("both stores were moved to one place: %d", len(want))
+	}
+	for moved, whole := range want { // only now: the second must not have harmed the first
+		if data, err := os.ReadFile(filepath.Join(moved, "tokens.json")); err != nil || string(data) != whole {
+			t.Errorf("%s does not hold the store that was moved there (%v)", moved, err)
+		}
 	}
 }
 

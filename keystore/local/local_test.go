@@ -257,8 +257,11 @@ func TestRekeyElsewhereIsFollowed(t *testing.T) {
 	m := newMachine(t)
 	opts := m.options()
 	opts.IdentityFile = m.file("key", newIdentity(t).Text().Reveal()+"\n")
+	if err := m.find(opts).Store().Put(t.Context(), login("FakeOne")); err != nil {
+		t.Fatal(err)
+	}
 	open := m.find(opts)
-	if err := open.Store().Put(t.Context(), login("FakeOne")); err != nil {
+	if _, err := open.Store().Get(t.Context(), "rs"); err != nil { // remembers the key
 		t.Fatal(err)
 	}
 	next := newIdentity(t)
