@@ -195,16 +195,16 @@ func TestNewStoreKeepsAnEarlierOnesBackup(t *testing.T) {
 func TestWriterDoesNotWaitForEver(t *testing.T) {
 	v := newVictim(t)
 	a := v.k.open(t, v.path)
-	p, err := a.place()
+	p, err := a.file.Find()
 	if err != nil {
 		t.Fatal(err)
 	}
-	unlock, err := v.k.open(t, v.path).lockStore(t.Context(), p)
+	unlock, err := p.LockStore(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unlock()
-	a.patience = time.Millisecond
+	a.file.Patience = time.Millisecond
 	if err := put("one", "x")(t.Context(), a); !errors.Is(err, keystore.ErrBusy) || !strings.Contains(err.Error(), fmt.Sprint("pid ", os.Getpid())) {
 		t.Errorf("%v, want ErrBusy that names the holder", err)
 	}

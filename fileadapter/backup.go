@@ -4,17 +4,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"path/filepath"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
+	"github.com/globus-keys/globus-keys/internal/storefile"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // ViewBackup implements keystore.BackupAdapter.
 func (a *Adapter) ViewBackup(ctx context.Context, fn func(keystore.Reader) error) error {
-	p, end, err := a.enter(ctx)
+	p, end, err := a.file.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -29,12 +28,12 @@ func (a *Adapter) ViewBackup(ctx context.Context, fn func(keystore.Reader) error
 // RestoreBackup implements keystore.BackupAdapter. A store file that cannot be
 // read is kept under another name.
 func (a *Adapter) RestoreBackup(ctx context.Context) error {
-	end, err := a.begin(ctx)
+	end, err := a.file.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	p, err := a.makePlace()
+	p, err := a.file.Make()
 	if err != nil {
 		return err
 	}
@@ -43,7 +42,7 @@ func (a *Adapter) RestoreBackup(ctx context.Context) error {
 		return err
 	}
 	if _, err := a.open(ctx, doc); err != nil { // it has its meta record, and a key
-		return keystore.Annotate(err, keystore.Error{Store: p.backup})
+		return keystore.Annotate(err, keystore.Error{Store: p.Backup})
 	}
 	sealer, err := a.restoring(ctx, p, doc)
 	if err != nil {
@@ -52,7 +51,7 @@ func (a *Adapter) RestoreBackup(ctx context.Context) error {
 	if err := a.opensAll(ctx, doc, sealer); err != nil {
 		return err
 	}
-	unlock, err := a.lockStore(ctx, p)
+	unlock, err := p.LockStore(ctx)
 	if err != nil {
 		return err
 	}
@@ -62,13 +61,13 @@ func (a *Adapter) RestoreBackup(ctx context.Context) error {
 
 // restoring returns the Sealer that the backup's records must open with: the
 // store's, or, if the store cannot be read, the one its backup names.
-func (a *Adapter) restoring(ctx context.Context, p place, backup *document) (keystore.Sealer, error) {
+func (a *Adapter) restoring(ctx context.Context, p storefile.Place, backup *document) (keystore.Sealer, error) {
 	current, err := a.load(p)
 	switch {
 	case err != nil || current.header.IsZero():
 		current = backup
 	case current.header.StoreID != backup.header.StoreID:
-		return nil, &keystore.Error{Store: p.backup, Err: keystore.ErrTampered, Detail: "it is the backup of another store"}
+		return nil, &keystore.Error{Store: p.Backup, Err: keystore.ErrTampered, Detail: "it is the backup of another store"}
 	}
 	sealer, err := a.sealer(ctx, current)
 	if lost(err) { // the key slots or the meta record are what is damaged
@@ -88,155 +87,57 @@ func (a *Adapter) opensAll(ctx context.Context, doc *document, sealer keystore.S
 			_, err = sealer.Open(ctx, key, sealed)
 		}
 		if err != nil {
-			return keystore.Annotate(err, keystore.Error{Store: a.path + ".bak", Key: key})
+			return keystore.Annotate(err, keystore.Error{Store: a.file.Path + ".bak", Key: key})
 		}
 	}
 	return nil
 }
 
 // restore writes the backup's bytes, if they are still those that were checked.
-func (a *Adapter) restore(p place, checked []byte) error {
+func (a *Adapter) restore(p storefile.Place, checked []byte) error {
 	doc, data, err := a.loadBackup(p)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(data, checked) {
-		return a.refuse(keystore.ErrBusy, "its backup was changed meanwhile")
+		return a.file.Refuse(keystore.ErrBusy, "its backup was changed meanwhile")
 	}
 	keep := atomicfile.KeepPrevious
 	if _, err := a.load(p); err != nil {
 		keep = atomicfile.NoBackup
-		if err := a.keepDamaged(p); err != nil {
+		if err := p.KeepDamaged(); err != nil {
 			return err
 		}
 	}
-	if err := atomicfile.Replace(a.fsys, p.file, data, keep); err != nil {
-		return err
-	}
-	return a.remember(p, doc.header.StoreID)
+	return p.Save(data, doc.header.StoreID, false, keep)
 }
 
-// keepDamaged copies a store file that cannot be parsed to a name of its own.
-func (a *Adapter) keepDamaged(p place) error {
-	data, err := atomicfile.Read(a.fsys, p.file, maxFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	path, err := a.unused(p.file + ".damaged-" + a.stamp())
-	if err != nil {
-		return err
-	}
-	return atomicfile.Create(a.fsys, path, data)
-}
-
-func (a *Adapter) loadBackup(p place) (*document, []byte, error) {
-	data, err := atomicfile.Read(a.fsys, p.backup, maxFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, &keystore.Error{Store: p.backup, Err: keystore.ErrNotFound, Detail: "there is no backup"}
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	doc, err := parse(data)
-	if err != nil {
-		return nil, nil, keystore.Annotate(err, keystore.Error{Store: p.backup})
-	}
-	remembered, err := a.remembered(p)
-	if err == nil && remembered != "" && remembered != doc.header.StoreID.String() {
-		err = &keystore.Error{Store: p.backup, Err: keystore.ErrTampered, Detail: "it is the backup of another store"}
-	}
+func (a *Adapter) loadBackup(p storefile.Place) (doc *document, data []byte, err error) {
+	err = p.LoadBackup(func(read []byte) (id keystore.StoreID, err error) {
+		doc, err = parse(read)
+		data = read
+		return doc.id(), err
+	})
 	return doc, data, err
 }
 
 // Reset implements keystore.ResetAdapter: file, backup and the note of the
 // store's id move to a new directory beside the store.
 func (a *Adapter) Reset(ctx context.Context) (string, error) {
-	end, err := a.begin(ctx)
-	if err != nil {
-		return "", err
-	}
-	defer end()
-	p, err := a.makePlace()
-	if err != nil {
-		return "", err
-	}
-	unlock, err := a.lockStore(ctx, p)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	return a.moveAside(p)
-}
-
-func (a *Adapter) moveAside(p place) (string, error) {
-	if err := a.somethingHere(p); err != nil {
-		return "", err
-	}
-	to, err := a.asideDir(p)
-	if err != nil {
-		return "", err
-	}
-	inside := a.in(to)
-	a.linkKeys(p, to)
-	// The note goes first: killed in between, the rest is a store as before.
-	for _, move := range [][2]string{{p.id, inside.file + ".id"}, {p.file, inside.file}, {p.backup, inside.backup}} {
-		if err := a.fsys.Rename(move[0], move[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", a.about(err)
-		}
-	}
-	return to, a.about(errors.Join(a.fsys.SyncDir(to), a.fsys.SyncDir(p.dir)))
-}
-
-func (a *Adapter) somethingHere(p place) error {
-	for _, path := range []string{p.file, p.backup, p.id} {
-		if _, err := a.fsys.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return a.about(err)
-		}
-	}
-	return a.refuse(keystore.ErrNotFound, "there is no store to move aside")
-}
-
-func (a *Adapter) asideDir(p place) (string, error) {
-	to, err := a.unused(p.file + ".reset-" + a.stamp())
-	if err != nil {
-		return "", err
-	}
-	return to, atomicfile.MkdirPrivate(a.fsys, to)
-}
-
-// unused returns a name that nothing has: what is moved aside twice in a second
-// must not overwrite itself. The caller holds the store's lock.
-func (a *Adapter) unused(base string) (string, error) {
-	path := base
-	for n := 2; ; n++ {
-		_, err := a.fsys.Lstat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return path, nil
-		}
-		if err != nil {
-			return "", a.about(err)
-		}
-		path = fmt.Sprintf("%s-%d", base, n)
-	}
+	return a.file.Reset(ctx, a.linkKeys)
 }
 
 // linkKeys gives the store that is moved its passphrase files, as far as they
 // are known and links exist: it can be opened where it is then. The files stay
 // where they are too.
-func (a *Adapter) linkKeys(p place, to string) {
+func (a *Adapter) linkKeys(p storefile.Place, to string) {
 	doc, err := a.load(p)
 	if err != nil {
 		return
 	}
 	for _, s := range doc.header.Slots {
 		if s.Kind == keystore.SlotPassphrase && filepath.Base(s.Name) == s.Name {
-			a.fsys.Link(filepath.Join(p.dir, s.Name), filepath.Join(to, s.Name))
+			p.Link(s.Name, to)
 		}
 	}
 }
-
-// stamp is a file name's part that sorts by time, to the second.
-func (a *Adapter) stamp() string { return a.now().UTC().Format("20060102T150405Z") }

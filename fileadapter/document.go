@@ -27,6 +27,14 @@ type document struct {
 	records map[keystore.RecordKey]string // place -> base64 of the age file
 }
 
+// id is safe to ask of no document.
+func (doc *document) id() (id keystore.StoreID) {
+	if doc != nil {
+		id = doc.header.StoreID
+	}
+	return id
+}
+
 func (doc *document) clone() *document {
 	return &document{header: doc.header, records: maps.Clone(doc.records)}
 }

@@ -35,7 +35,7 @@ func TestEveryFault(t *testing.T) {
 					dir := copyTree(t, from)
 					fsys := faultfs.New(atomicfile.OS(), plan)
 					a := k.open(t, filepath.Join(dir, "tokens.json"))
-					a.fsys = fsys
+					a.file.FS = fsys
 					err := op.run(t.Context(), a)
 					checkAfter(t, k, op, dir, err == nil, name+" "+planName)
 					if fsys.Ops() < n {
@@ -70,7 +70,7 @@ func TestDurablePutSyncsTwice(t *testing.T) {
 	} {
 		fsys := faultfs.New(atomicfile.OS(), faultfs.Plan{})
 		a := k.open(t, path)
-		a.fsys = fsys
+		a.file.FS = fsys
 		if err := change(t.Context(), a); err != nil {
 			t.Fatal(err)
 		}

@@ -13,38 +13,25 @@
 package fileadapter
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
-	"github.com/globus-keys/globus-keys/internal/lockfile"
-	"github.com/globus-keys/globus-keys/internal/pae"
+	"github.com/globus-keys/globus-keys/internal/storefile"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // Adapter is a keystore.StorageAdapter over one file. It is also a
 // keystore.BackupAdapter and a keystore.ResetAdapter.
 type Adapter struct {
-	path   string // absolute
-	fsys   atomicfile.FS
-	now    func() time.Time
+	file   *storefile.File
 	unseal keystore.Unseal
-
-	// patience is how long a writer waits for another one.
-	patience time.Duration
 
 	keys keyring
 	last atomic.Pointer[document] // what was parsed last
-
-	mu     sync.Mutex
-	closed bool // guarded by mu
-	calls  sync.WaitGroup
 }
 
 // Options of an Adapter. The zero value is good.
@@ -61,60 +48,30 @@ func Open(path string, unseal keystore.Unseal, opts *Options) (*Adapter, error) 
 	if unseal == nil {
 		return nil, &keystore.Error{Op: "open", Store: path, Err: keystore.ErrInvalid, Detail: "there is no Unseal"}
 	}
-	absolute, err := filepath.Abs(path)
+	file, err := storefile.Open(path, maxFile)
 	if err != nil {
-		return nil, &keystore.Error{Op: "open", Store: path, Err: err}
+		return nil, err
 	}
-	a := &Adapter{path: absolute, fsys: atomicfile.OS(), now: time.Now, unseal: unseal, patience: 30 * time.Second, keys: newKeyring()}
 	if opts != nil && opts.Clock != nil {
-		a.now = opts.Clock
+		file.Now = opts.Clock
 	}
-	return a, nil
+	return &Adapter{file: file, unseal: unseal, keys: newKeyring()}, nil
 }
 
 // Path returns the file's path as it was given, made absolute.
-func (a *Adapter) Path() string { return a.path }
+func (a *Adapter) Path() string { return a.file.Path }
 
 // Close forgets the key. Calls under way end first.
 func (a *Adapter) Close() error {
-	a.mu.Lock()
-	a.closed = true
-	a.mu.Unlock()
-	a.calls.Wait()
+	a.file.Close()
 	a.keys = newKeyring()
 	a.last.Store(nil)
 	return nil
 }
 
-// begin counts a call, so that Close can wait for its end.
-func (a *Adapter) begin(ctx context.Context) (end func(), err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return nil, a.refuse(keystore.ErrUnavailable, "the adapter is closed")
-	}
-	if err := keystore.Ended(ctx); err != nil {
-		return nil, a.about(err)
-	}
-	a.calls.Add(1)
-	return a.calls.Done, nil
-}
-
-// enter begins a call that reads.
-func (a *Adapter) enter(ctx context.Context) (p place, end func(), err error) {
-	end, err = a.begin(ctx)
-	if err != nil {
-		return p, nil, err
-	}
-	if p, err = a.place(); err != nil {
-		end()
-	}
-	return p, end, err
-}
-
 // View implements keystore.StorageAdapter. It takes no lock.
 func (a *Adapter) View(ctx context.Context, fn func(keystore.Reader) error) error {
-	p, end, err := a.enter(ctx)
+	p, end, err := a.file.Enter(ctx)
 	if err != nil {
 		return err
 	}
@@ -130,7 +87,7 @@ func (a *Adapter) View(ctx context.Context, fn func(keystore.Reader) error) erro
 // the new file over the old one. It waits for other writers as long as ctx
 // lasts, but 30 seconds at most: then it is ErrBusy and names the holder.
 func (a *Adapter) Update(ctx context.Context, fn func(keystore.Writer) error) error {
-	end, err := a.begin(ctx)
+	end, err := a.file.Begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -141,14 +98,14 @@ func (a *Adapter) Update(ctx context.Context, fn func(keystore.Writer) error) er
 			return err
 		}
 	}
-	return a.refuse(keystore.ErrBusy, "its key keeps changing")
+	return a.file.Refuse(keystore.ErrBusy, "its key keeps changing")
 }
 
 // tryUpdate asks for the key before it takes the lock, since a key may be
 // behind a prompt, and wants to be called again if the key has changed by the
 // time the lock is there.
 func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error) (again bool, err error) {
-	p, err := a.makePlace()
+	p, err := a.file.Make()
 	if err != nil {
 		return false, err
 	}
@@ -160,7 +117,7 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 	if err != nil {
 		return false, err
 	}
-	unlock, err := a.lockStore(ctx, p)
+	unlock, err := p.LockStore(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -183,7 +140,7 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 		return false, nil
 	}
 	if err := keystore.Ended(ctx); err != nil {
-		return false, a.about(err)
+		return false, a.file.About(err)
 	}
 	if err := a.save(p, w); err != nil {
 		return false, err
@@ -198,7 +155,7 @@ func (a *Adapter) LockCredential(ctx context.Context, k keystore.RecordKey) (fun
 	if err := k.Check(); err != nil {
 		return nil, err
 	}
-	p, end, err := a.enter(ctx)
+	p, end, err := a.file.Enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -207,38 +164,48 @@ func (a *Adapter) LockCredential(ctx context.Context, k keystore.RecordKey) (fun
 	if err != nil {
 		return nil, err
 	}
-	if doc.header.IsZero() {
-		return nil, &keystore.Error{Op: "lock", Store: a.path, Key: k, Err: keystore.ErrNotFound, Detail: "there is no store yet"}
+	return p.LockCredential(ctx, doc.header.StoreID, k)
+}
+
+// load reads the store; without one the document is empty.
+func (a *Adapter) load(p storefile.Place) (*document, error) {
+	doc := newDocument()
+	_, err := p.Load(func(data []byte) (id keystore.StoreID, err error) {
+		doc, err = a.parse(data)
+		return doc.id(), err
+	})
+	return doc, err
+}
+
+// parse spares the work when the file is as it was: comparing its bytes costs
+// a hundredth of parsing them.
+func (a *Adapter) parse(data []byte) (*document, error) {
+	if last := a.last.Load(); last != nil && bytes.Equal(last.raw, data) {
+		return last, nil
 	}
-	return a.lock(ctx, p, lockName(doc.header.StoreID, k))
-}
-
-func lockName(id keystore.StoreID, k keystore.RecordKey) string {
-	sum := sha256.Sum256(pae.Encode("lock", string(id[:]), k.Namespace, string(k.Kind), k.Name))
-	return hex.EncodeToString(sum[:1])
-}
-
-// lockStore takes the lock of all changes. Holders keep it for milliseconds; one
-// who does not give it back has been stopped, and is named instead of waited for.
-func (a *Adapter) lockStore(ctx context.Context, p place) (func() error, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.patience)
-	defer cancel()
-	return a.lock(ctx, p, "store")
-}
-
-func (a *Adapter) lock(ctx context.Context, p place, name string) (func() error, error) {
-	if err := atomicfile.MkdirPrivate(a.fsys, p.locks); err != nil {
-		return nil, err
+	doc, err := parse(data)
+	if err == nil {
+		a.last.Store(doc)
 	}
-	return lockfile.Lock(ctx, filepath.Join(p.locks, name))
+	return doc, err
 }
 
-func (a *Adapter) about(err error) error {
-	return keystore.Annotate(err, keystore.Error{Store: a.path})
+// save makes w's document the store.
+func (a *Adapter) save(p storefile.Place, w *writer) error {
+	data, err := w.doc.format()
+	if err != nil {
+		return a.file.About(err)
+	}
+	backup := atomicfile.KeepPrevious
+	if w.retired {
+		backup = atomicfile.ReplaceBackup
+	}
+	if err := p.Save(data, w.doc.header.StoreID, w.created, backup); err != nil {
+		return err
+	}
+	w.doc.raw = data
+	a.last.Store(w.doc)
+	return nil
 }
 
-func (a *Adapter) refuse(err error, detail string) error {
-	return &keystore.Error{Store: a.path, Err: err, Detail: detail}
-}
-
-func (a *Adapter) String() string { return fmt.Sprintf("file:%s", a.path) }
+func (a *Adapter) String() string { return fmt.Sprintf("file:%s", a.file.Path) }

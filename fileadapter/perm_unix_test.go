@@ -165,8 +165,8 @@ func TestLinkedDirectoriesShareTheirLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unlock()
-	p, err := v.k.open(t, filepath.Join(link, "tokens.json")).place()
-	if err != nil || p.file != v.path {
-		t.Errorf("through the link the store is %s (%v), want %s", p.file, err, v.path)
+	p, err := v.k.open(t, filepath.Join(link, "tokens.json")).file.Find()
+	if err != nil || p.File != v.path {
+		t.Errorf("through the link the store is %s (%v), want %s", p.File, err, v.path)
 	}
 }

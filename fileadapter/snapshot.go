@@ -56,7 +56,7 @@ func (a *Adapter) sealer(ctx context.Context, doc *document) (keystore.Sealer, e
 		return nil, nil
 	}
 	if err := a.keys.take(ctx); err != nil {
-		return nil, a.about(err)
+		return nil, a.file.About(err)
 	}
 	defer a.keys.give()
 	if a.keys.last.sealer != nil && a.keys.last.keyed == doc.keyed() {
@@ -64,7 +64,7 @@ func (a *Adapter) sealer(ctx context.Context, doc *document) (keystore.Sealer, e
 	}
 	sealer, err := a.open(ctx, doc)
 	if err != nil {
-		return nil, a.about(err)
+		return nil, a.file.About(err)
 	}
 	*a.keys.last = unsealed{doc.keyed(), sealer}
 	return sealer, nil
@@ -184,7 +184,7 @@ func (r *reader) Sealed(k keystore.RecordKey) ([]byte, error) {
 }
 
 func (r *reader) about(err error, k keystore.RecordKey) error {
-	return keystore.Annotate(err, keystore.Error{Store: r.a.path, Key: k})
+	return keystore.Annotate(err, keystore.Error{Store: r.a.file.Path, Key: k})
 }
 
 // writer is a reader whose document is the Update's own, to change.
@@ -260,11 +260,11 @@ func (w *writer) Delete(k keystore.RecordKey) error {
 // its hands, so that nothing is waited for.
 func (w *writer) SetHeader(h keystore.Header) error {
 	if err := h.Check(); err != nil {
-		return w.a.about(err)
+		return w.a.file.About(err)
 	}
 	sealer, err := w.a.unseal(w.ctx, h, nil)
 	if err != nil {
-		return w.a.about(err)
+		return w.a.file.About(err)
 	}
 	w.created = w.created || w.doc.header.IsZero()
 	w.sealer, w.rekeyed = sealer, true

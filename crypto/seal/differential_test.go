@@ -14,6 +14,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/internal/envelope"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -44,7 +45,7 @@ func oracle(t testing.TB, v variant, record []byte) bool {
 		t.Fatalf("Open accepts what age refuses: %v\n%q", err, record)
 	}
 	plaintext, err := io.ReadAll(r)
-	if err != nil || !bytes.Equal(plaintext, pack(testStore, testKey, payload)) {
+	if err != nil || !bytes.Equal(plaintext, envelope.Pack(testStore, testKey, payload)) {
 		t.Fatalf("Open = %q, age = %q, %v\n%q", payload, plaintext, err, record)
 	}
 	return true

@@ -10,6 +10,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/internal/envelope"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -81,7 +82,7 @@ func TestLoadBelievesOnlyTheSealedMetaRecord(t *testing.T) {
 	}
 	ageDecrypt(t, sealed(t, s, testKey, testData), recovery.AgeIdentity())
 
-	planted := scene{t: t}.ageEncrypted(pack(testStore, keystore.MetaKey, payload), owner.Recipient())
+	planted := scene{t: t}.ageEncrypted(envelope.Pack(testStore, keystore.MetaKey, payload), owner.Recipient())
 	for _, c := range []struct {
 		what string
 		meta []byte

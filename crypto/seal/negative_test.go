@@ -13,6 +13,7 @@ import (
 	"filippo.io/age/armor"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/internal/envelope"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -180,7 +181,7 @@ func (s scene) moved() []negativeCase {
 }
 
 func (s scene) byCoRecipient() []negativeCase {
-	forged := pack(testStore, testKey, []byte(`{"token":{"access_token":"attacker"}}`))
+	forged := envelope.Pack(testStore, testKey, []byte(`{"token":{"access_token":"attacker"}}`))
 	rewritten := s.file.rewritten(s.t, s.fileKey, forged)
 	otherKey := bytes.Repeat([]byte{9}, fileKeySize)
 	reheaded := s.file.rewritten(s.t, otherKey, s.file.plaintext(s.t, s.fileKey))
@@ -287,7 +288,7 @@ func (s scene) damaged() []negativeCase {
 
 // byKeyHolder: what only a program with the key can write, and should not.
 func (s scene) byKeyHolder() []negativeCase {
-	honest := string(pack(testStore, testKey, testData))
+	honest := string(envelope.Pack(testStore, testKey, testData))
 	text := strings.TrimRight(honest, " ")
 	with := func(comment, detail, plaintext string) negativeCase {
 		record, err := s.sealer.encrypt(testKey, []byte(plaintext))
@@ -296,7 +297,7 @@ func (s scene) byKeyHolder() []negativeCase {
 		}
 		return s.negative("well sealed, but "+comment, "tampered", detail, record)
 	}
-	padded := func(text string) string { return text + strings.Repeat(" ", padding(len(text))) }
+	padded := func(text string) string { return text + strings.Repeat(" ", envelope.Padding(len(text))) }
 	replaced := func(old, new string) string { return padded(strings.Replace(text, old, new, 1)) }
 	return []negativeCase{
 		with("empty", "does not name this place", ""),
@@ -304,8 +305,8 @@ func (s scene) byKeyHolder() []negativeCase {
 		with("not padded", "wrongly padded", text),
 		with("one space short", "wrongly padded", honest[:len(honest)-1]),
 		with("256 spaces more", "wrongly padded", honest+strings.Repeat(" ", 256)),
-		with("padded with line feeds", "does not name this place", text+strings.Repeat("\n", padding(len(text)))),
-		with("padded with zero bytes", "does not name this place", text+strings.Repeat("\x00", padding(len(text)))),
+		with("padded with line feeds", "does not name this place", text+strings.Repeat("\n", envelope.Padding(len(text)))),
+		with("padded with zero bytes", "does not name this place", text+strings.Repeat("\x00", envelope.Padding(len(text)))),
 		with("version 2", "does not name this place", replaced(`"version":1`, `"version":2`)),
 		with("with another name inside", "does not name this place", replaced("transfer.api", "transfer.apj")),
 		with("with a key in another case", "does not name this place", replaced(`"name"`, `"Name"`)),

@@ -30,6 +30,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/internal/envelope"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -107,10 +108,10 @@ func (s *Sealer) Seal(ctx context.Context, k keystore.RecordKey, payload []byte)
 	if err := keystore.Ended(ctx); err != nil {
 		return nil, keystore.Annotate(err, keystore.Error{Key: k})
 	}
-	if err := checkPayload(k, payload); err != nil {
+	if err := envelope.Check(k, payload); err != nil {
 		return nil, err
 	}
-	sealed, err := s.encrypt(k, pack(s.store, k, payload))
+	sealed, err := s.encrypt(k, envelope.Pack(s.store, k, payload))
 	if err != nil {
 		return nil, &keystore.Error{Key: k, Err: fmt.Errorf("seal: %w", err)}
 	}
@@ -161,7 +162,7 @@ func (s *Sealer) open(k keystore.RecordKey, sealed []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return unpack(s.store, k, plaintext)
+	return envelope.Unpack(s.store, k, plaintext)
 }
 
 // decrypt gives age the seal alone: beside a native identity, age would ask
@@ -216,7 +217,7 @@ func (s *Sealer) verify(k keystore.RecordKey, sealed []byte, native age.Identity
 	if err != nil {
 		return err
 	}
-	if _, err := unpack(s.store, k, plaintext); err != nil {
+	if _, err := envelope.Unpack(s.store, k, plaintext); err != nil {
 		return err
 	}
 	return compareNative(plaintext, sealed, native)

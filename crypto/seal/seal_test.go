@@ -17,6 +17,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/internal/envelope"
 	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -274,10 +275,10 @@ func TestARecordOverTheLimitIsNotLookedAt(t *testing.T) {
 func TestContentOverTheLimitsIsRefused(t *testing.T) {
 	s := variants(t)[0].sealer
 	for detail, payload := range map[string]string{
-		"longer than any":    `"` + strings.Repeat("x", maxPlaintext) + `"`,
+		"longer than any":    `"` + strings.Repeat("x", envelope.Max) + `"`,
 		"not one JSON value": `"` + strings.Repeat("x", keystore.MaxPayload) + `"`,
 	} {
-		record, err := s.encrypt(testKey, pack(testStore, testKey, []byte(payload)))
+		record, err := s.encrypt(testKey, envelope.Pack(testStore, testKey, []byte(payload)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -293,10 +294,10 @@ func TestTheLargestRecordFits(t *testing.T) {
 	for _, name := range []string{strings.Repeat(`"`, 512), strings.Repeat("\u2028", 170), strings.Repeat("ä", 256), strings.Repeat("<", 512)} {
 		k := keystore.RecordKey{Namespace: name, Kind: keystore.KindAccount, Name: name}
 		payload := []byte(`"` + strings.Repeat("x", keystore.MaxPayload-2) + `"`)
-		if err := checkPayload(k, payload); err != nil {
+		if err := envelope.Check(k, payload); err != nil {
 			t.Fatal(err)
 		}
-		if n := len(pack(testStore, k, payload)); n > maxPlaintext {
+		if n := len(envelope.Pack(testStore, k, payload)); n > envelope.Max {
 			t.Errorf("names of %q…: the plaintext has %d bytes", name[:3], n)
 		}
 		var recovery []age.Recipient
@@ -315,11 +316,11 @@ func TestTheLargestRecordFits(t *testing.T) {
 func TestLengthsAreMultiplesOf256(t *testing.T) {
 	for n := range 600 {
 		payload := []byte(`"` + strings.Repeat("x", n) + `"`)
-		plaintext := pack(testStore, testKey, payload)
+		plaintext := envelope.Pack(testStore, testKey, payload)
 		if len(plaintext)%256 != 0 || len(plaintext)-len(bytes.TrimRight(plaintext, " ")) > 255 {
 			t.Fatalf("a payload of %d bytes has a plaintext of %d", len(payload), len(plaintext))
 		}
-		got, err := unpack(testStore, testKey, plaintext)
+		got, err := envelope.Unpack(testStore, testKey, plaintext)
 		if err != nil || !bytes.Equal(got, payload) {
 			t.Fatalf("a payload of %d bytes: %v", len(payload), err)
 		}
@@ -459,10 +460,10 @@ func TestNewRefusesRecipientsOfAnotherSort(t *testing.T) {
 func TestVerifyComparesWhatBothWaysRead(t *testing.T) {
 	v := variants(t)[0]
 	record := sealed(t, v.sealer, testKey, testData)
-	if err := compareNative(pack(testStore, testKey, testData), record, v.id.AgeIdentity()); err != nil {
+	if err := compareNative(envelope.Pack(testStore, testKey, testData), record, v.id.AgeIdentity()); err != nil {
 		t.Error(err)
 	}
-	if err := compareNative(pack(testStore, testKey, olderData), record, v.id.AgeIdentity()); !errors.Is(err, keystore.ErrTampered) {
+	if err := compareNative(envelope.Pack(testStore, testKey, olderData), record, v.id.AgeIdentity()); !errors.Is(err, keystore.ErrTampered) {
 		t.Errorf("another plaintext: %v", err)
 	}
 }

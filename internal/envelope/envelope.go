@@ -1,4 +1,7 @@
-package seal
+// Package envelope puts around the payload of a record what it is and where it
+// belongs, so that one that is found elsewhere is refused, and a recovered one
+// needs no store around it.
+package envelope
 
 import (
 	"bytes"
@@ -8,20 +11,19 @@ import (
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
-// The plaintext of a record says itself what it is, so that a recovered one
-// needs no store around it:
+// The plaintext of a record is
 //
 //	{"version":1,"store":"<32 hex>","namespace":"…","kind":"…","name":"…","data":PAYLOAD}
 //
 // and spaces up to the next multiple of 256 bytes, because lengths would
 // otherwise tell the kinds of tokens apart.
 const (
-	maxPlaintext = 64 << 10
-	padTo        = 256
+	Max   = 64 << 10 // bytes of what Pack returns
+	padTo = 256
 )
 
-// checkPayload reports what may not be sealed for k.
-func checkPayload(k keystore.RecordKey, payload []byte) error {
+// Check reports ErrInvalid or ErrTooLarge for what Pack does not take.
+func Check(k keystore.RecordKey, payload []byte) error {
 	if err := k.Check(); err != nil {
 		return err
 	}
@@ -36,26 +38,27 @@ func checkPayload(k keystore.RecordKey, payload []byte) error {
 
 func isJSON(payload []byte) bool { return utf8.Valid(payload) && json.Valid(payload) }
 
-// pack returns the plaintext. It has at most maxPlaintext bytes for every key
-// and payload that checkPayload lets through.
-func pack(store keystore.StoreID, k keystore.RecordKey, payload []byte) []byte {
-	plaintext := append(envelope(store, k), payload...)
+// Pack returns the plaintext. It has at most Max bytes for every key and
+// payload that Check lets through.
+func Pack(store keystore.StoreID, k keystore.RecordKey, payload []byte) []byte {
+	plaintext := append(opening(store, k), payload...)
 	plaintext = append(plaintext, '}')
-	return append(plaintext, bytes.Repeat([]byte(" "), padding(len(plaintext)))...)
+	return append(plaintext, bytes.Repeat([]byte(" "), Padding(len(plaintext)))...)
 }
 
-// unpack returns the payload of what pack returned. The envelope is not parsed
-// but compared byte by byte with the only one that can stand here: where there
-// is no choice, no two readers can choose differently.
-func unpack(store keystore.StoreID, k keystore.RecordKey, plaintext []byte) ([]byte, error) {
-	if len(plaintext) > maxPlaintext {
+// Unpack returns the payload of what Pack returned for this place; everything
+// else is ErrTampered. The envelope is not parsed but compared byte by byte with
+// the only one that can stand here: where there is no choice, no two readers can
+// choose differently.
+func Unpack(store keystore.StoreID, k keystore.RecordKey, plaintext []byte) ([]byte, error) {
+	if len(plaintext) > Max {
 		return nil, tampered("its content is longer than any that is sealed")
 	}
 	text := bytes.TrimRight(plaintext, " ")
-	if len(plaintext)-len(text) != padding(len(text)) {
+	if len(plaintext)-len(text) != Padding(len(text)) {
 		return nil, tampered("its content is wrongly padded")
 	}
-	payload, named := bytes.CutPrefix(text, envelope(store, k))
+	payload, named := bytes.CutPrefix(text, opening(store, k))
 	payload, closed := bytes.CutSuffix(payload, []byte("}"))
 	if !named || !closed {
 		return nil, tampered("its content does not name this place in format version 1")
@@ -66,9 +69,9 @@ func unpack(store keystore.StoreID, k keystore.RecordKey, plaintext []byte) ([]b
 	return bytes.Clone(payload), nil
 }
 
-// envelope is all that precedes the payload. Strings are written as
+// opening is all that precedes the payload. Strings are written as
 // encoding/json does without HTML's escapes.
-func envelope(store keystore.StoreID, k keystore.RecordKey) []byte {
+func opening(store keystore.StoreID, k keystore.RecordKey) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
@@ -80,10 +83,14 @@ func envelope(store keystore.StoreID, k keystore.RecordKey) []byte {
 		Name      string        `json:"name"`
 	}{1, store.String(), k.Namespace, k.Kind, k.Name})
 	if err != nil {
-		panic("seal: strings have no JSON form: " + err.Error())
+		panic("envelope: strings have no JSON form: " + err.Error())
 	}
 	return append(bytes.TrimSuffix(b.Bytes(), []byte("}\n")), `,"data":`...)
 }
 
-// padding is how many spaces follow n bytes: the fewest that reach a multiple.
-func padding(n int) int { return (padTo - n%padTo) % padTo }
+// Padding is how many spaces follow n bytes: the fewest that reach a multiple.
+func Padding(n int) int { return (padTo - n%padTo) % padTo }
+
+func tampered(detail string) error {
+	return &keystore.Error{Err: keystore.ErrTampered, Detail: detail}
+}
