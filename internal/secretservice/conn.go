@@ -1,0 +1,172 @@
+//go:build unix && !darwin
+
+package secretservice
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// writeTime is how long the bus may take to read what it is sent. Calls are a
+// few kilobytes and fit into the socket's buffer: a bus that is not stuck takes
+// no time at all.
+const writeTime = time.Second
+
+// conn is one connection to the bus.
+type conn struct {
+	bus     *dbus.Conn
+	signals *signals
+
+	first <-chan exponent // for the first session, made while the bus is dialled
+	begun atomic.Bool     // first is taken
+}
+
+// dial connects to the first of the addresses that answers.
+func dial(ctx context.Context, addresses string) (*conn, error) {
+	first := make(chan exponent, 1)
+	go func() { first <- newExponent() }()
+	var failed error
+	for address := range strings.SplitSeq(addresses, ";") {
+		c, err := dialOne(ctx, address)
+		if err == nil {
+			c.first = first
+		}
+		if err == nil || ctx.Err() != nil {
+			return c, err
+		}
+		// A bus that is there and cannot be used says more than one that is not.
+		if failed == nil || errors.Is(failed, ErrNoBus) {
+			failed = err
+		}
+	}
+	return nil, failed
+}
+
+func dialOne(ctx context.Context, address string) (*conn, error) {
+	name, err := endpoint(address)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoBus, err)
+	}
+	var d net.Dialer
+	socket, err := d.DialContext(ctx, "unix", name)
+	if err != nil {
+		return nil, dialFault(ctx, err)
+	}
+	// What follows obeys no context, but it ends when the socket does.
+	stop := context.AfterFunc(ctx, func() { socket.Close() })
+	c, err := hello(socket)
+	if !stop() {
+		if err == nil {
+			c.bus.Close()
+		}
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return c, nil
+}
+
+// dialFault: where nobody listens there is no bus. What else a socket says may
+// be different in a minute.
+func dialFault(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	for _, absent := range []error{syscall.ENOENT, syscall.ENOTDIR, syscall.ECONNREFUSED} {
+		if errors.Is(err, absent) {
+			return fmt.Errorf("%w: %w", ErrNoBus, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
+}
+
+// hello introduces us to the bus. On an error the socket is closed.
+func hello(socket net.Conn) (*conn, error) {
+	c := &conn{signals: newSignals()}
+	bus, err := dbus.NewConn(&stream{socket: socket, in: bufio.NewReader(socket)}, dbus.WithSignalHandler(c.signals))
+	if err != nil {
+		socket.Close()
+		return nil, err
+	}
+	c.bus = bus
+	// EXTERNAL: the bus asks the kernel who we are.
+	err = bus.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))})
+	if err == nil {
+		err = bus.Hello()
+	}
+	if err != nil {
+		bus.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// stream is a socket that does not wait for ever when it is written to:
+// godbus writes in the goroutine of the caller, and looks at no context there.
+type stream struct {
+	socket net.Conn
+	in     *bufio.Reader
+}
+
+func (s *stream) Read(b []byte) (int, error) { return s.in.Read(b) }
+
+func (s *stream) Write(b []byte) (int, error) {
+	s.socket.SetWriteDeadline(time.Now().Add(writeTime))
+	n, err := s.socket.Write(b)
+	if err != nil {
+		s.socket.Close() // half a message may be out: nothing can follow it
+	}
+	return n, err
+}
+
+func (s *stream) Close() error { return s.socket.Close() }
+
+// pending is a call that was sent.
+type pending struct {
+	ctx  context.Context
+	call *dbus.Call
+}
+
+// send sends a call and does not wait for its answer. It starts no service.
+func (c *conn) send(ctx context.Context, dest string, path dbus.ObjectPath, method string, args ...any) pending {
+	call := c.bus.Object(dest, path).GoWithContext(ctx, method, dbus.FlagNoAutoStart, nil, args...)
+	return pending{ctx, call}
+}
+
+// toBus sends a call to the bus itself.
+func (c *conn) toBus(ctx context.Context, method string, args ...any) pending {
+	return c.send(ctx, busName, busPath, busName+"."+method, args...)
+}
+
+// tell sends a call that nobody answers.
+func (c *conn) tell(dest string, path dbus.ObjectPath, method string, args ...any) {
+	c.bus.Object(dest, path).Go(method, dbus.FlagNoAutoStart|dbus.FlagNoReplyExpected, nil, args...)
+}
+
+// raw waits for the answer. The error is what godbus says.
+func (p pending) raw() ([]any, error) {
+	call := <-p.call.Done // at the latest when ctx ends
+	return call.Body, call.Err
+}
+
+func (p pending) answer() (body, error) {
+	values, err := p.raw()
+	return body(values), fault(p.ctx, err)
+}
+
+func (p pending) done() error {
+	_, err := p.answer()
+	return err
+}
