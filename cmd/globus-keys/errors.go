@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
 
 var errCancelled = errors.New("cancelled")
@@ -39,6 +40,7 @@ var outcomes = []struct {
 }{
 	{errCancelled, 2, ""},
 	{keystore.ErrLoginRequired, 4, "log in again with the program that you use for it, then {} import its file"},
+	{keychain.ErrKeyLost, 7, "bring the keychain's own file back from a backup, or open the store with its passphrase if it has one: {} --key passphrase verify; the holder of a recovery recipient reads the records with age; last resort: {} reset moves the store aside"},
 	{keystore.ErrTampered, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
 	{keystore.ErrNoSeal, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
 	{keystore.ErrCorrupt, 7, "{} restore --backup goes back to the state before the last change; last resort: {} reset moves the store aside"},
@@ -64,6 +66,10 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	if errors.As(err, &usage) || isUsage(err) {
 		code, hint = 2, cmd.CommandPath()+" --help"
 	}
+	var problem *keychain.Problem
+	if errors.As(err, &problem) {
+		hint = a.keychainHint(problem)
+	}
 	var h hinted
 	if errors.As(err, &h) {
 		hint = h.hint
@@ -87,6 +93,21 @@ func (a *app) outcome(err error) (code int, hint string) {
 	return 1, ""
 }
 
+// keychainHint says what the user can do about his keychain.
+func (a *app) keychainHint(p *keychain.Problem) string {
+	switch {
+	case p.Advice != "":
+		return p.Advice
+	case p.State == keychain.Locked:
+		return keychain.Open(nil).Traits().Unlock + "; then try again"
+	case p.State == keychain.Declined:
+		return "try again, and answer the dialog of the keychain"
+	case p.State == keychain.Unreachable:
+		return "log out and in again, or restart the keychain's service; without the keychain a new store is made with --key passphrase"
+	}
+	return "run it in the desktop session whose keychain has the key; {} passphrase set, run there, gives the store a passphrase too"
+}
+
 // isUsage recognises the errors that cobra makes of arguments, which have no
 // type of their own.
 func isUsage(err error) bool {
@@ -101,7 +122,7 @@ func isUsage(err error) bool {
 // self is how to call the program again for the same store, with the same key.
 func (a *app) self() string {
 	line := "globus-keys"
-	for _, flag := range [][2]string{{"--store", a.store}, {"--identity-file", a.identityFile}, {"--passphrase-file", a.passphraseFile}} {
+	for _, flag := range [][2]string{{"--store", a.store}, {"--key", a.key}, {"--identity-file", a.identityFile}, {"--passphrase-file", a.passphraseFile}} {
 		if flag[1] != "" {
 			line += " " + flag[0] + " " + shellQuoted(flag[1])
 		}

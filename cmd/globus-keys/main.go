@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -53,6 +54,7 @@ type app struct {
 	identityFile   string
 	passphraseFile string
 	keyFromEnv     bool
+	key            string
 	noPrompt       bool
 }
 
@@ -89,15 +91,17 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	f := root.PersistentFlags()
-	f.StringVar(&a.store, "store", "", "the `store`, as file:PATH (default $GLOBUS_KEYS_STORE, else your own)")
+	f.StringVar(&a.store, "store", "", "the `store`, as file:PATH or keychain:NAME (default $GLOBUS_KEYS_STORE, else your own)")
 	f.StringVar(&a.namespace, "namespace", "", "the `namespace` of the login (default $GLOBUS_KEYS_NAMESPACE, else DEFAULT)")
 	f.StringVar(&a.identityFile, "identity-file", "", "age identity `file` that opens the store, or fd:N (default $GLOBUS_KEYS_IDENTITY_FILE)")
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "`file` with the passphrase in its first line, or fd:N (default $GLOBUS_KEYS_PASSPHRASE_FILE)")
 	f.BoolVar(&a.keyFromEnv, "key-from-env", false, "let $GLOBUS_KEYS_IDENTITY_FILE make a new store")
+	f.StringVar(&a.key, "key", "", "`where` the key of a new store goes, or is looked for: keychain or passphrase (default: keychain if there is one)")
 	f.BoolVar(&a.noPrompt, "no-prompt", false, "never ask anything (also GLOBUS_KEYS_NO_PROMPT=1)")
 	root.AddCommand(
 		a.importCommand(), a.tokenCommand(), a.statusCommand(), a.showCommand(), a.removeCommand(),
 		a.exportCommand(), a.verifyCommand(), a.restoreCommand(), a.resetCommand(),
+		a.rekeyCommand(), a.passphraseCommand(),
 		a.namespacesCommand(), a.versionCommand(),
 	)
 	return root
@@ -105,12 +109,19 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 
 // place finds the store that the flags name. Nothing is read yet.
 func (a *app) place() (*local.Place, error) {
+	kind := keystore.SlotKind(a.key)
+	if kind != "" && kind != keystore.SlotKeychain && kind != keystore.SlotPassphrase {
+		return nil, usageError{fmt.Errorf("--key is keychain or passphrase, not %q", a.key)}
+	}
 	opts := &local.Options{
 		Store:          a.store,
 		Namespace:      a.namespace,
 		IdentityFile:   a.identityFile,
 		PassphraseFile: a.passphraseFile,
 		KeyFromEnv:     a.keyFromEnv,
+		Key:            kind,
+		NoDialog:       a.silent(),
+		Notice:         func(text string) { a.say("%s", text) },
 		Getenv:         a.getenv,
 		Warn:           func(err error) { a.warn("%v", err) },
 		WorkFactor:     testWorkFactor,

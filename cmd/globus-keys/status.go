@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/local"
 )
 
@@ -31,18 +33,24 @@ The exit code is 7 if a login is damaged.`,
 
 // storeStatus is the answer, as programs get it.
 type storeStatus struct {
-	Schema int           `json:"schema"`
-	Store  string        `json:"store"`
-	Exists bool          `json:"exists"`
-	ID     string        `json:"store_id,omitempty"`
-	Keys   []keyStatus   `json:"keys"`
-	Locked bool          `json:"locked"`
+	Schema int         `json:"schema"`
+	Store  string      `json:"store"`
+	Exists bool        `json:"exists"`
+	ID     string      `json:"store_id,omitempty"`
+	Keys   []keyStatus `json:"keys"`
+
+	Recovery []string `json:"recovery_recipients,omitempty"` // known if the store is open
+	Locked   bool     `json:"locked"`
+	Because  string   `json:"locked_because,omitempty"`
+	lost     error    // why nothing will open it
+
 	Logins []loginStatus `json:"logins"`
 }
 
 type keyStatus struct {
-	Kind string `json:"kind"`
-	Name string `json:"name,omitempty"`
+	Kind string `json:"kind"`           // keychain, passphrase, …
+	Name string `json:"name,omitempty"` // the item or file
+	In   string `json:"in,omitempty"`   // which keychain
 }
 
 type loginStatus struct {
@@ -73,6 +81,9 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+	if st.lost != nil {
+		return st.lost
+	}
 	for _, l := range st.Logins {
 		if l.State == "damaged" {
 			return fmt.Errorf("the login of %q in namespace %q cannot be read: %w", l.ResourceServer, l.Namespace, keystore.ErrTampered)
@@ -87,18 +98,17 @@ func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeSt
 	if err != nil || h.IsZero() {
 		return st, err
 	}
-	if len(keys) == 0 || keys[0] != keystore.MetaKey {
-		return st, &keystore.Error{Store: p.Path(), Key: keystore.MetaKey, Err: keystore.ErrTampered, Detail: "the record is missing"}
-	}
 	st.Exists, st.ID = true, h.StoreID.String()
-	for _, s := range h.Slots {
-		st.Keys = append(st.Keys, keyStatus{string(s.Kind), s.Name})
+	if p.Sealed() {
+		if len(keys) == 0 || keys[0] != keystore.MetaKey {
+			return st, &keystore.Error{Store: p.Path(), Key: keystore.MetaKey, Err: keystore.ErrTampered, Detail: "the record is missing"}
+		}
+		keys = keys[1:]
+		st.recovery(ctx, p)
 	}
-	if len(h.Slots) == 0 {
-		st.Keys = append(st.Keys, keyStatus{Kind: "identity file named by every run"})
-	}
-	for _, key := range keys[1:] {
-		l, err := login(ctx, store.In(key.Namespace), key, &st.Locked)
+	st.Keys = keyPlaces(p, h)
+	for _, key := range keys {
+		l, err := st.login(ctx, store.In(key.Namespace), key)
 		if err != nil {
 			return st, err
 		}
@@ -107,17 +117,52 @@ func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeSt
 	return st, nil
 }
 
+func keyPlaces(p *local.Place, h keystore.Header) []keyStatus {
+	name := p.Keychain().Traits().Name
+	if !p.Sealed() {
+		return []keyStatus{{Kind: "none: each login is an item", In: name}}
+	}
+	places := []keyStatus{}
+	for _, s := range h.Slots {
+		place := keyStatus{Kind: string(s.Kind), Name: s.Name}
+		if s.Kind == keystore.SlotKeychain {
+			place.In = name
+		}
+		places = append(places, place)
+	}
+	if len(places) == 0 {
+		places = append(places, keyStatus{Kind: "identity file named by every run"})
+	}
+	return places
+}
+
+// recovery opens the store, if nobody has to be asked for that.
+func (st *storeStatus) recovery(ctx context.Context, p *local.Place) {
+	recipients, err := p.Recovery(ctx)
+	if isLocked(err) || errors.Is(err, keychain.ErrKeyLost) {
+		st.Locked, st.Because = true, err.Error()
+	}
+	if errors.Is(err, keychain.ErrKeyLost) {
+		st.lost = err
+	}
+	st.Recovery = recipients
+}
+
+func isLocked(err error) bool {
+	return errors.Is(err, keystore.ErrLocked) || errors.Is(err, keystore.ErrDeclined) || errors.Is(err, keystore.ErrUnavailable)
+}
+
 // login looks at one login. Once the store is known to be locked it only has
 // a name.
-func login(ctx context.Context, store *keystore.Store, key keystore.RecordKey, locked *bool) (loginStatus, error) {
+func (st *storeStatus) login(ctx context.Context, store *keystore.Store, key keystore.RecordKey) (loginStatus, error) {
 	l := loginStatus{Namespace: key.Namespace, ResourceServer: key.Name, State: "locked"}
-	if *locked {
+	if st.Locked {
 		return l, nil
 	}
 	t, err := store.Get(ctx, key.Name)
 	switch {
-	case errors.Is(err, keystore.ErrLocked), errors.Is(err, keystore.ErrDeclined), errors.Is(err, keystore.ErrUnavailable):
-		*locked = true
+	case isLocked(err):
+		st.Locked, st.Because = true, err.Error()
 		return l, nil
 	case errors.Is(err, keystore.ErrTampered), errors.Is(err, keystore.ErrCorrupt), errors.Is(err, keystore.ErrNoSeal):
 		l.State, l.Note = "damaged", err.Error()
@@ -153,12 +198,17 @@ func (a *app) printStatus(st storeStatus, now time.Time) error {
 		return err
 	}
 	for _, k := range st.Keys {
-		if err := a.printf("Key:    %s %s\n", k.Kind, clean(k.Name)); err != nil {
+		if err := a.printf("Key:    %s\n", clean(k.line())); err != nil {
+			return err
+		}
+	}
+	for _, r := range st.Recovery {
+		if err := a.printf("Reader: %s (recovery recipient)\n", clean(r)); err != nil {
 			return err
 		}
 	}
 	if st.Locked {
-		if err := a.printf("State:  locked: names only\n"); err != nil {
+		if err := a.printf("State:  locked: names only: %s\n", clean(st.Because)); err != nil {
 			return err
 		}
 	}
@@ -175,6 +225,14 @@ func (a *app) printStatus(st storeStatus, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+func (k keyStatus) line() string {
+	line := strings.TrimSpace(k.Kind + " " + k.Name)
+	if k.In != "" {
+		line += " in the " + k.In
+	}
+	return line
 }
 
 func (l loginStatus) line(now time.Time) string {

@@ -15,16 +15,27 @@ import (
 )
 
 // Meta is the payload of keystore.MetaKey: what a store believes of itself
-// because it is sealed. As JSON: {"recipients":["age1…"]}.
+// because it is sealed. As JSON: {"recipients":["age1…"],"retired":[…]}.
 type Meta struct {
 	// Recipients are the recovery recipients, each as ParseRecovery reads it,
 	// none twice; empty for most stores.
 	Recipients []string `json:"recipients"`
+
+	// Retired are the slots of keys before, until somebody who has opened the
+	// store with the new key has removed what they name.
+	Retired []Retired `json:"retired,omitempty"`
+}
+
+// Retired is a key slot that a rekey has replaced.
+type Retired struct {
+	Kind keystore.SlotKind `json:"kind"`
+	Name string            `json:"name"`
+	At   int64             `json:"at"` // seconds since 1970
 }
 
 // FormatMeta writes what ParseMeta reads. ErrInvalid for what it would refuse.
 func FormatMeta(m Meta) ([]byte, error) {
-	if _, err := m.recovery(); err != nil {
+	if err := m.check(); err != nil {
 		return nil, err
 	}
 	if m.Recipients == nil {
@@ -39,10 +50,10 @@ func FormatMeta(m Meta) ([]byte, error) {
 
 // ParseMeta reads the payload of a meta record. ErrCorrupt: a field that is
 // missing, unknown, twice there or of another type; a recipient that
-// ParseRecovery refuses or that stands twice.
+// ParseRecovery refuses or that stands twice; a retired slot that no store has.
 func ParseMeta(payload []byte) (Meta, error) {
 	var m Meta
-	if err := strictjson.Check(payload, "recipients"); err != nil {
+	if err := strictjson.Check(payload, "recipients", "retired", "kind", "name", "at"); err != nil {
 		return m, corruptMeta(err.Error())
 	}
 	d := json.NewDecoder(bytes.NewReader(payload))
@@ -50,7 +61,7 @@ func ParseMeta(payload []byte) (Meta, error) {
 	if err := d.Decode(&m); err != nil || m.Recipients == nil {
 		return Meta{}, corruptMeta("it does not have the fields of this version")
 	}
-	if _, err := m.recovery(); err != nil {
+	if err := m.check(); err != nil {
 		return Meta{}, corruptMeta(err.Error())
 	}
 	return m, nil
@@ -58,6 +69,17 @@ func ParseMeta(payload []byte) (Meta, error) {
 
 func corruptMeta(detail string) error {
 	return &keystore.Error{Key: keystore.MetaKey, Err: keystore.ErrCorrupt, Detail: detail}
+}
+
+func (m Meta) check() error {
+	if _, err := m.recovery(); err != nil {
+		return err
+	}
+	slots := make([]keystore.Slot, len(m.Retired))
+	for i, r := range m.Retired {
+		slots[i] = keystore.Slot{Kind: r.Kind, Name: r.Name}
+	}
+	return keystore.Header{StoreID: keystore.StoreID{1}, Slots: slots}.Check()
 }
 
 func (m Meta) recovery() ([]age.Recipient, error) {

@@ -17,14 +17,22 @@ import (
 func TestAMetaRecordComesBack(t *testing.T) {
 	a, b := newID(t, identity.New).RecipientString(), newID(t, identity.NewPostQuantum).RecipientString()
 	for _, recipients := range [][]string{{}, {a}, {a, b}} {
-		payload, err := FormatMeta(Meta{recipients})
+		payload, err := FormatMeta(Meta{Recipients: recipients})
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, err := ParseMeta(payload)
 		if err != nil || !reflect.DeepEqual(got.Recipients, recipients) {
-			t.Errorf("ParseMeta(%s) = %q, %v", payload, got, err)
+			t.Errorf("ParseMeta(%s) = %v, %v", payload, got, err)
 		}
+	}
+	retired := []Retired{{keystore.SlotKeychain, "v1/x/key/1", 1700000000}, {keystore.SlotPassphrase, "identity-1.age", 1}}
+	payload, err := FormatMeta(Meta{Retired: retired})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseMeta(payload); err != nil || !reflect.DeepEqual(got.Retired, retired) {
+		t.Errorf("ParseMeta(%s) = %v, %v", payload, got, err)
 	}
 	if payload, err := FormatMeta(Meta{}); err != nil || string(payload) != `{"recipients":[]}` {
 		t.Errorf("FormatMeta of the zero Meta = %s, %v", payload, err)
@@ -36,6 +44,8 @@ func TestParseMetaIsStrict(t *testing.T) {
 	for _, payload := range []string{
 		``, `null`, `[]`, `{}`, `{"recipients":null}`, `{"recipients":"` + r + `"}`, `{"recipients":[1]}`, `{"recipients":[null]}`,
 		`{"recipients":[],"recipients":["` + r + `"]}`, `{"Recipients":[]}`, `{"recipients":[],"more":1}`, `{"recipients":[]} {}`,
+		`{"recipients":[],"retired":[{"kind":"other","name":"x","at":1}]}`, `{"recipients":[],"retired":[{"kind":"keychain","name":"","at":1}]}`,
+		`{"recipients":[],"retired":[{"kind":"keychain","name":"x","at":"1"}]}`, `{"recipients":[],"retired":[{"kind":"keychain","name":"x","At":1}]}`,
 		`{"recipients":["` + r + `","` + r + `"]}`, `{"recipients":["age1yubikey1qqqqqq"]}`,
 	} {
 		if m, err := ParseMeta([]byte(payload)); !errors.Is(err, keystore.ErrCorrupt) {
@@ -71,7 +81,7 @@ func TestRecoveryRecipientsAreNative(t *testing.T) {
 func TestLoadBelievesOnlyTheSealedMetaRecord(t *testing.T) {
 	owner, recovery := newID(t, identity.New), newID(t, identity.New)
 	first := newSealer(t, owner, testStore, recovery.Recipient())
-	payload, err := FormatMeta(Meta{[]string{recovery.RecipientString()}})
+	payload, err := FormatMeta(Meta{Recipients: []string{recovery.RecipientString()}})
 	if err != nil {
 		t.Fatal(err)
 	}

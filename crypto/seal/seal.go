@@ -52,6 +52,7 @@ type Sealer struct {
 	key        *key
 	labels     []string        // what age.Encrypt must find on all recipients alike
 	recipients []age.Recipient // own, then recovery
+	meta       Meta            // as Load has read it
 }
 
 var _ keystore.Sealer = (*Sealer)(nil)
@@ -98,8 +99,17 @@ func Load(id *identity.Identity, store keystore.StoreID, meta []byte) (*Sealer, 
 	if err != nil {
 		return nil, err
 	}
-	return New(id, store, recovery)
+	s, err = New(id, store, recovery)
+	if err != nil {
+		return nil, err
+	}
+	s.meta = m
+	return s, nil
 }
+
+// Meta returns the content of the meta record that Load was given; of a Sealer
+// that New has made it is zero.
+func (s *Sealer) Meta() Meta { return s.meta }
 
 // Seal returns payload as an age file for the place k. payload is one JSON
 // value in UTF-8 of at most keystore.MaxPayload bytes and comes back byte for

@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -11,11 +14,15 @@ import (
 	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
 
 // create makes the store and its key. The key is durable, in its slot, before
 // the header that names the slot; what another process makes meanwhile wins.
 func (p *Place) create(ctx context.Context) error {
+	if !p.sealed {
+		return keystore.Annotate(p.createUnsealed(ctx), keystore.Error{Op: "make the store"})
+	}
 	id, h, err := p.newKey(ctx)
 	if err != nil {
 		return keystore.Annotate(err, keystore.Error{Op: "make the store"})
@@ -26,6 +33,20 @@ func (p *Place) create(ctx context.Context) error {
 	}
 	p.dropUnused(h)
 	return nil
+}
+
+// createUnsealed makes a store whose records the keychain guards: it has no
+// key. What cannot be written to later is not made.
+func (p *Place) createUnsealed(ctx context.Context) error {
+	if state, err := p.keychain.Probe(ctx); state != keychain.Ready && state != keychain.Locked {
+		return err
+	}
+	return p.adapter.Update(ctx, func(w keystore.Writer) error {
+		if !w.Header().IsZero() {
+			return nil
+		}
+		return w.SetHeader(keystore.Header{StoreID: newStoreID()})
+	})
 }
 
 func (p *Place) writeHeader(ctx context.Context, id *identity.Identity, h keystore.Header) error {
@@ -55,11 +76,18 @@ func (p *Place) newKey(ctx context.Context) (*identity.Identity, keystore.Header
 		return nil, keystore.Header{}, &keystore.Error{Store: file, Err: keystore.ErrInvalid,
 			Detail: "GLOBUS_KEYS_IDENTITY_FILE makes a new store only with --key-from-env"}
 	}
-	passphrase, err := p.newPassphrase(ctx)
+	kind, err := p.newPlace(ctx)
 	if err != nil {
 		return nil, keystore.Header{}, err
 	}
-	return p.passphraseKey(passphrase)
+	id, err := identity.New()
+	if err != nil {
+		return nil, keystore.Header{}, err
+	}
+	h := keystore.Header{StoreID: newStoreID()}
+	slot, err := p.newSlot(ctx, kind, id, h.StoreID)
+	h.Slots = []keystore.Slot{slot}
+	return id, h, err
 }
 
 // givenKey takes the identity that the run names. The header gets no slot:
@@ -72,26 +100,59 @@ func (p *Place) givenKey(file string) (*identity.Identity, keystore.Header, erro
 	return id, keystore.Header{StoreID: store}, err
 }
 
-func (p *Place) passphraseKey(passphrase keystore.Secret) (*identity.Identity, keystore.Header, error) {
-	id, err := identity.New()
-	if err != nil {
-		return nil, keystore.Header{}, err
+// newPlace decides where the key of a new store goes. A keychain that is there
+// and does not work is an error: where a key lies must not depend on chance.
+func (p *Place) newPlace(ctx context.Context) (keystore.SlotKind, error) {
+	if p.opts.Key != "" {
+		return p.opts.Key, nil
 	}
-	store := newStoreID()
+	if p.opts.PassphraseFile != "" {
+		return keystore.SlotPassphrase, nil
+	}
+	state, err := p.keychain.Probe(ctx)
+	switch state {
+	case keychain.Ready, keychain.Locked:
+		return keystore.SlotKeychain, nil
+	case keychain.Absent, keychain.Unsupported:
+		p.opts.Notice(fmt.Sprintf("there is no keychain here (%s): the key of the new store goes behind a passphrase", reason(err)))
+		return keystore.SlotPassphrase, nil
+	}
+	return "", err
+}
+
+// reason is what a backend says of itself, without the sentinel before it.
+func reason(err error) string {
+	var problem *keychain.Problem
+	if errors.As(err, &problem) {
+		return problem.Detail
+	}
+	return err.Error()
+}
+
+// newSlot keeps id in a new place of this kind. It is durable there.
+func (p *Place) newSlot(ctx context.Context, kind keystore.SlotKind, id *identity.Identity, store keystore.StoreID) (keystore.Slot, error) {
+	if kind == keystore.SlotKeychain {
+		account, err := keychain.CreateKey(ctx, p.keychain, store, id.Text())
+		return keystore.Slot{Kind: kind, Name: account}, err
+	}
+	passphrase, err := p.newPassphrase(ctx)
+	if err != nil {
+		return keystore.Slot{}, err
+	}
+	return p.passphraseSlot(id, store, passphrase)
+}
+
+func (p *Place) passphraseSlot(id *identity.Identity, store keystore.StoreID, passphrase keystore.Secret) (keystore.Slot, error) {
 	data, err := identity.SealPassphrase(id, store, passphrase, &identity.PassphraseOptions{WorkFactor: p.opts.WorkFactor})
 	if err != nil {
-		return nil, keystore.Header{}, err
+		return keystore.Slot{}, err
 	}
-	name := "identity-" + randomHex(8) + ".age"
-	path := p.beside(name)
+	slot := keystore.Slot{Kind: keystore.SlotPassphrase, Name: "identity-" + randomHex(8) + ".age"}
+	path := p.beside(slot.Name)
 	if err := atomicfile.MkdirPrivate(atomicfile.OS(), filepath.Dir(path)); err != nil {
-		return nil, keystore.Header{}, err
+		return keystore.Slot{}, err
 	}
-	if err := atomicfile.Create(atomicfile.OS(), path, data); err != nil {
-		return nil, keystore.Header{}, err
-	}
-	slot := keystore.Slot{Kind: keystore.SlotPassphrase, Name: name}
-	return id, keystore.Header{StoreID: store, Slots: []keystore.Slot{slot}}, nil
+	return slot, atomicfile.Create(atomicfile.OS(), path, data)
 }
 
 func (p *Place) newPassphrase(ctx context.Context) (keystore.Secret, error) {
@@ -105,19 +166,37 @@ func (p *Place) newPassphrase(ctx context.Context) (keystore.Secret, error) {
 		Detail: "a new store needs a passphrase, and nobody can be asked for one"}
 }
 
-// dropUnused removes the passphrase file of a header that did not become the
-// store's. If that cannot be told, the file stays: a store without its key is
-// lost, an unused key is only litter.
+// dropUnused removes what holds the key of a header that did not become the
+// store's. If that cannot be told, it stays: a store without its key is lost, an
+// unused key is only litter.
 func (p *Place) dropUnused(h keystore.Header) {
 	var stored keystore.Header
 	err := p.adapter.View(context.Background(), func(r keystore.Reader) error {
 		stored = r.Header()
 		return nil
 	})
-	if err != nil || len(h.Slots) == 0 || slices.Contains(stored.Slots, h.Slots[0]) {
+	if err != nil {
 		return
 	}
-	atomicfile.OS().Remove(p.beside(h.Slots[0].Name))
+	for _, slot := range h.Slots {
+		if !slices.Contains(stored.Slots, slot) {
+			p.drop(context.Background(), h.StoreID, slot)
+		}
+	}
+}
+
+// drop removes what a slot of this store names, and nothing else: that it is
+// gone is nil.
+func (p *Place) drop(ctx context.Context, store keystore.StoreID, slot keystore.Slot) error {
+	switch {
+	case slot.Kind == keystore.SlotKeychain:
+		return keychain.DeleteKey(ctx, p.keychain, store, slot.Name)
+	case ourFile(slot.Name):
+		if err := atomicfile.OS().Remove(p.beside(slot.Name)); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p *Place) beside(name string) string { return filepath.Join(filepath.Dir(p.Path()), name) }

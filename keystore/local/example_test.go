@@ -13,8 +13,9 @@ import (
 	"github.com/globus-keys/globus-keys/keystore/local"
 )
 
-// A program keeps its user's login, and asks for the passphrase by its own
-// means, here with an answer that is always the same.
+// A program keeps its user's login. On a desktop local.Open(ctx, nil) does, with
+// the key in the keychain; this one asks for a passphrase by its own means, here
+// with an answer that is always the same.
 func ExampleOpen() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "example")
@@ -25,6 +26,7 @@ func ExampleOpen() {
 
 	store, err := local.Open(ctx, &local.Options{
 		Store: "file:" + filepath.Join(dir, "tokens.json"), // "" is the user's own store
+		Key:   keystore.SlotPassphrase,                     // "" is the keychain, where there is one
 		Prompt: func(context.Context, local.Question) (keystore.Secret, error) {
 			return keystore.NewSecret("correct horse battery staple"), nil
 		},

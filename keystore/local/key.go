@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
 
 // maxKeyFile bounds identity and passphrase files, in bytes.
@@ -51,6 +53,9 @@ func (p *Place) unseal(ctx context.Context, h keystore.Header, meta []byte) (key
 	if err != nil {
 		return nil, err
 	}
+	p.mu.Lock()
+	p.retired = sealer.Meta().Retired
+	p.mu.Unlock()
 	return sealer, nil
 }
 
@@ -63,13 +68,11 @@ func (p *Place) load(ctx context.Context, h keystore.Header, meta []byte) (seale
 	return sealer, fresh, err
 }
 
-// key finds the identity of the store that h names. An agent and the OS
-// keychain will stand before the others here. It is fresh if it was not
+// key finds the identity of the store that h names. It is fresh if it was not
 // remembered.
 func (p *Place) key(ctx context.Context, h keystore.Header) (id *identity.Identity, fresh bool, err error) {
-	name := fmt.Sprintf("%s %q", h.StoreID, h.Slots)
 	p.mu.Lock()
-	id = p.found[name]
+	id = p.found[headerName(h)]
 	p.mu.Unlock()
 	if id != nil {
 		return id, false, nil
@@ -77,41 +80,119 @@ func (p *Place) key(ctx context.Context, h keystore.Header) (id *identity.Identi
 	if id, err = p.find(ctx, h); err != nil {
 		return nil, true, err
 	}
-	p.mu.Lock()
-	p.found[name] = id
-	p.mu.Unlock()
+	p.remember(h, id)
 	return id, true, nil
+}
+
+func (p *Place) remember(h keystore.Header, id *identity.Identity) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.found[headerName(h)] = id
 }
 
 func (p *Place) forget(h keystore.Header) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.found, fmt.Sprintf("%s %q", h.StoreID, h.Slots))
+	delete(p.found, headerName(h))
 }
+
+func headerName(h keystore.Header) string { return fmt.Sprintf("%s %q", h.StoreID, h.Slots) }
 
 func (p *Place) find(ctx context.Context, h keystore.Header) (*identity.Identity, error) {
 	if file, _ := p.identityFile(); file != "" {
 		return p.fromIdentityFile(file, h.StoreID)
 	}
-	slots := passphraseSlots(h)
-	switch {
-	case len(slots) == 0 && len(h.Slots) > 0:
-		return nil, &keystore.Error{Err: keystore.ErrUnavailable,
-			Detail: fmt.Sprintf("the store's key lies in a %s, which this program cannot open", h.Slots[0].Kind)}
-	case len(slots) == 0:
-		return nil, &keystore.Error{Err: keystore.ErrLocked,
-			Detail: "its key is an identity file that every run must name"}
-	case p.opts.PassphraseFile != "":
-		passphrase, err := p.given()
-		if err != nil {
-			return nil, err
-		}
-		id, err := p.openSlots(slots, h.StoreID, passphrase)
-		return id, keystore.Annotate(err, keystore.Error{Store: p.opts.PassphraseFile})
-	case p.opts.Prompt != nil:
-		return p.ask(ctx, slots, h.StoreID)
+	items, files := p.slots(h)
+	if len(items)+len(files) == 0 {
+		return nil, p.noSlot(h)
 	}
-	return nil, &keystore.Error{Err: keystore.ErrLocked, Detail: "its key is behind a passphrase, and nobody can be asked for it"}
+	if len(files) > 0 && p.opts.PassphraseFile != "" {
+		return p.fromPassphraseFile(files, h.StoreID)
+	}
+	var failed error
+	if len(items) > 0 {
+		id, err := p.fromKeychain(ctx, items, h.StoreID)
+		if err == nil || len(files) == 0 || errors.Is(err, keystore.ErrDeclined) {
+			return id, err
+		}
+		failed = err // the passphrase opens the store as well
+	}
+	if id, ok := p.again(files, h.StoreID); ok {
+		return id, nil
+	}
+	if p.opts.Prompt != nil {
+		return p.ask(ctx, files, h.StoreID)
+	}
+	if failed == nil {
+		failed = &keystore.Error{Err: keystore.ErrLocked, Detail: "its key is behind a passphrase, and nobody can be asked for it"}
+	}
+	return nil, failed
+}
+
+// slots returns the names of the slots that may be tried.
+func (p *Place) slots(h keystore.Header) (items, files []string) {
+	for _, s := range h.Slots {
+		switch {
+		case p.opts.Key != "" && s.Kind != p.opts.Key:
+		case s.Kind == keystore.SlotKeychain:
+			items = append(items, s.Name)
+		case s.Kind == keystore.SlotPassphrase:
+			files = append(files, s.Name)
+		}
+	}
+	return items, files
+}
+
+func (p *Place) noSlot(h keystore.Header) error {
+	if len(h.Slots) == 0 {
+		return &keystore.Error{Err: keystore.ErrLocked, Detail: "its key is an identity file that every run must name"}
+	}
+	return &keystore.Error{Err: keystore.ErrInvalid,
+		Detail: fmt.Sprintf("its key is not kept in a %s but in a %s", p.opts.Key, h.Slots[0].Kind)}
+}
+
+// fromKeychain tries each item. The first reason is the one to tell.
+func (p *Place) fromKeychain(ctx context.Context, items []string, store keystore.StoreID) (*identity.Identity, error) {
+	var failed error
+	for _, account := range items {
+		id, err := p.fromItem(ctx, account, store)
+		if err == nil {
+			return id, nil
+		}
+		failed = cmp.Or(failed, err)
+	}
+	return nil, failed
+}
+
+func (p *Place) fromItem(ctx context.Context, account string, store keystore.StoreID) (*identity.Identity, error) {
+	text, err := keychain.LoadKey(ctx, p.keychain, store, account)
+	if err != nil {
+		return nil, err
+	}
+	id, err := identity.Parse(text.Reveal())
+	return id, keystore.Annotate(err, keystore.Error{Store: "keychain item " + account})
+}
+
+func (p *Place) fromPassphraseFile(files []string, store keystore.StoreID) (*identity.Identity, error) {
+	passphrase, err := p.given()
+	if err != nil {
+		return nil, err
+	}
+	id, err := p.openSlots(files, store, passphrase)
+	return id, keystore.Annotate(err, keystore.Error{Store: p.opts.PassphraseFile})
+}
+
+// again tries the passphrase that has opened the store before: another process
+// may have changed the key and kept the passphrase.
+func (p *Place) again(files []string, store keystore.StoreID) (*identity.Identity, bool) {
+	p.mu.Lock()
+	passphrase := p.passphrase
+	p.mu.Unlock()
+	if passphrase.IsZero() || len(files) == 0 {
+		return nil, false
+	}
+	id, err := p.openSlots(files, store, passphrase)
+	return id, err == nil
 }
 
 // identityFile returns the identity file that the run names, and whether it
@@ -156,16 +237,6 @@ func ourFile(name string) bool {
 	return begins && ends && middle != "" && strings.Trim(middle, "0123456789abcdef") == ""
 }
 
-func passphraseSlots(h keystore.Header) []string {
-	var names []string
-	for _, s := range h.Slots {
-		if s.Kind == keystore.SlotPassphrase {
-			names = append(names, s.Name)
-		}
-	}
-	return names
-}
-
 // openSlots tries the passphrase on each slot. The first reason that is not a
 // wrong passphrase is the one to tell.
 func (p *Place) openSlots(slots []string, store keystore.StoreID, passphrase keystore.Secret) (*identity.Identity, error) {
@@ -173,6 +244,9 @@ func (p *Place) openSlots(slots []string, store keystore.StoreID, passphrase key
 	for _, name := range slots {
 		id, err := p.openSlot(name, store, passphrase)
 		if err == nil {
+			p.mu.Lock()
+			p.passphrase = passphrase
+			p.mu.Unlock()
 			return id, nil
 		}
 		if failed == nil || errors.Is(failed, keystore.ErrLocked) {

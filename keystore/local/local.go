@@ -11,15 +11,22 @@
 // In the file adapter's tokens.json, below $XDG_DATA_HOME/globus-keys on Linux
 // and other Unixes (default ~/.local/share), ~/Library/Application
 // Support/globus-keys on macOS and %LOCALAPPDATA%\globus-keys on Windows;
-// Options.Store or GLOBUS_KEYS_STORE name another.
+// Options.Store or GLOBUS_KEYS_STORE name another. "keychain:NAME" is a store
+// whose records are items of the OS keychain themselves; only an index without
+// secrets lies there in a file.
 //
 // # Where the key comes from
 //
-// In this order, and only from what the store's header records or the run
-// names: an identity file (Options.IdentityFile, GLOBUS_KEYS_IDENTITY_FILE); a
-// passphrase from a file (Options.PassphraseFile, GLOBUS_KEYS_PASSPHRASE_FILE);
-// a passphrase that Options.Prompt asks for. Without any of them the error is
-// keystore.ErrLocked. There is no way to store without a key.
+// A new store's key goes into the OS keychain (package keychain); where there is
+// none, it goes into a file beside the store, behind a passphrase. A store that
+// exists keeps to what its header records. It is opened, in this order and only
+// by what the header records or the run names, with: an identity file
+// (Options.IdentityFile, GLOBUS_KEYS_IDENTITY_FILE); a passphrase from a file
+// (Options.PassphraseFile, GLOBUS_KEYS_PASSPHRASE_FILE); the keychain; a
+// passphrase that Options.Prompt asks for. What the run names comes first, so
+// that a keychain which does not answer is never waited for. A keychain that
+// fails, or that nobody opens, is an error that says what to do, and never a
+// reason to make another key. There is no way to store without a key.
 //
 // Files that are given must belong to the user or root and be closed to
 // others; only below $CREDENTIALS_DIRECTORY, /run/credentials and /run/secrets
@@ -29,21 +36,20 @@ package local
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
-	"github.com/globus-keys/globus-keys/fileadapter"
+	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
 
 // Options of Open and Find. The zero value is good.
 type Options struct {
-	Store     string // "file:PATH"; "" means $GLOBUS_KEYS_STORE, else the user's own
+	Store     string // "file:PATH" or "keychain:NAME"; "" means $GLOBUS_KEYS_STORE, else the user's own
 	Namespace string // "" means $GLOBUS_KEYS_NAMESPACE, else keystore.DefaultNamespace
 
 	// IdentityFile is an age identity file that opens the store, or makes a
@@ -57,9 +63,23 @@ type Options struct {
 	// open descriptor. "" means $GLOBUS_KEYS_PASSPHRASE_FILE.
 	PassphraseFile string
 
+	// Key says where the key of a new store goes, and which slots of a store
+	// that exists are tried. "": the keychain if this session has one, else a
+	// passphrase; for a store that exists, all that it has.
+	Key keystore.SlotKind
+
 	// Prompt asks somebody for the passphrase. nil: nobody can be asked.
 	Prompt Prompt
 
+	// NoDialog: the keychain shows no dialog, as if nobody were there. Without
+	// a display it shows none either.
+	NoDialog bool
+
+	// Keychain is where keys are kept; nil means the operating system's. It is
+	// closed with the store.
+	Keychain keychain.Backend
+
+	Notice     func(string)        // told what a user should know while he waits; nil: nobody is
 	Warn       func(error)         // as keystore.Options.Warn
 	Clock      func() time.Time    // nil means time.Now
 	Getenv     func(string) string // nil means os.Getenv
@@ -91,13 +111,18 @@ func Open(_ context.Context, opts *Options) (*keystore.Store, error) {
 // Place is where a store lies and how its key is found, for tools that manage
 // stores. Safe for concurrent use.
 type Place struct {
-	opts    Options
-	path    string
-	adapter *fileadapter.Adapter
-	given   func() (keystore.Secret, error) // the passphrase file, read once
+	opts     Options
+	name     string // as --store has it
+	path     string
+	sealed   bool // records are sealed; else the keychain guards them
+	adapter  keystore.StorageAdapter
+	keychain keychain.Backend
+	given    func() (keystore.Secret, error) // the passphrase file, read once
 
-	mu    sync.Mutex
-	found map[string]*identity.Identity // keyed by header; guarded by mu
+	mu         sync.Mutex
+	found      map[string]*identity.Identity // keyed by header; guarded by mu
+	passphrase keystore.Secret               // that opened a slot last; guarded by mu
+	retired    []seal.Retired                // of the store as it was last opened; guarded by mu
 }
 
 // Find returns the place of the user's store. opts may be nil. It reads and
@@ -108,14 +133,15 @@ func Find(opts *Options) (*Place, error) {
 		p.opts = *opts
 	}
 	p.opts.complete()
-	path, err := storePath(p.opts)
-	if err != nil {
+	p.given = sync.OnceValues(p.readPassphrase)
+	p.keychain = p.opts.Keychain
+	if p.keychain == nil {
+		p.keychain = keychain.Open(&keychain.Options{NoPrompt: p.opts.NoDialog, Notice: p.opts.Notice, Getenv: p.opts.Getenv})
+	}
+	if err := p.locate(); err != nil {
 		return nil, err
 	}
-	p.path = path
-	p.given = sync.OnceValues(p.readPassphrase)
-	p.adapter, err = fileadapter.Open(path, p.unseal, &fileadapter.Options{Clock: p.opts.Clock})
-	return p, err
+	return p, nil
 }
 
 // complete fills in what the environment and the defaults say.
@@ -125,6 +151,9 @@ func (o *Options) complete() {
 	}
 	if o.Clock == nil {
 		o.Clock = time.Now
+	}
+	if o.Notice == nil {
+		o.Notice = func(string) {}
 	}
 	if o.Namespace == "" {
 		o.Namespace = o.Getenv("GLOBUS_KEYS_NAMESPACE")
@@ -136,7 +165,7 @@ func (o *Options) complete() {
 
 // Store returns the store at p. It is made when the first record is written.
 func (p *Place) Store() *keystore.Store {
-	return keystore.New(p.adapter, &keystore.Options{
+	return keystore.New(tended{p.adapter, p}, &keystore.Options{
 		Namespace: p.opts.Namespace,
 		Clock:     p.opts.Clock,
 		Warn:      p.opts.Warn,
@@ -148,31 +177,33 @@ func (p *Place) Store() *keystore.Store {
 // a keystore.ResetAdapter.
 func (p *Place) Adapter() keystore.StorageAdapter { return p.adapter }
 
+// Keychain returns what keeps the keys of this place.
+func (p *Place) Keychain() keychain.Backend { return p.keychain }
+
+// Sealed reports whether the store seals its records, and so has a key, which
+// a store in the keychain has not.
+func (p *Place) Sealed() bool { return p.sealed }
+
 // String returns how --store names the place.
-func (p *Place) String() string { return "file:" + p.adapter.Path() }
+func (p *Place) String() string { return p.name }
 
-// Path returns the file or directory where the store lies.
-func (p *Place) Path() string { return p.adapter.Path() }
+// Path returns the file where the store lies; of a store in the keychain, its
+// index.
+func (p *Place) Path() string { return p.path }
 
-// storePath reads a store's name: a path after "file:", or the user's own.
-func storePath(o Options) (string, error) {
-	spec := o.Store
-	if spec == "" {
-		spec = o.Getenv("GLOBUS_KEYS_STORE")
-	}
-	if spec == "" {
-		dir, err := dataDir(o.Getenv)
-		return filepath.Join(dir, "tokens.json"), err
-	}
-	path, ok := strings.CutPrefix(spec, "file:")
-	if !ok || path == "" || strings.HasPrefix(path, "//") || strings.HasPrefix(path, "~") {
-		return "", &keystore.Error{Op: "open", Store: spec, Err: keystore.ErrInvalid,
-			Detail: "a store is named file:PATH; PATH is no URL, and ~ is for the shell to replace"}
-	}
-	return path, nil
+// tended is the adapter as a Store uses it. It tidies up after a rekey, and the
+// keychain is closed with it.
+type tended struct {
+	keystore.StorageAdapter
+	p *Place
 }
 
-func noDirectory(variable string) error {
-	return &keystore.Error{Op: "find the store", Err: keystore.ErrUnavailable,
-		Detail: fmt.Sprintf("%s is not set to an absolute path; name a store with --store file:PATH or GLOBUS_KEYS_STORE", variable)}
+func (t tended) Update(ctx context.Context, fn func(keystore.Writer) error) error {
+	err := t.StorageAdapter.Update(ctx, fn)
+	if err == nil {
+		t.p.tidy(ctx)
+	}
+	return err
 }
+
+func (t tended) Close() error { return errors.Join(t.StorageAdapter.Close(), t.p.keychain.Close()) }

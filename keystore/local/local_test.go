@@ -11,10 +11,13 @@ import (
 	"time"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/internal/keychaintest"
 	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
 
-// machine is a user's environment with nothing in it.
+// machine is a user's environment with nothing in it, and no keychain: the
+// tester's own is none of our business.
 type machine struct {
 	t    *testing.T
 	home string
@@ -27,7 +30,9 @@ func newMachine(t *testing.T) *machine {
 }
 
 func (m *machine) options() *Options {
-	return &Options{Getenv: func(name string) string { return m.env[name] }, WorkFactor: 5}
+	none := keychaintest.New(m.home)
+	none.Before = in(keychain.Absent)
+	return &Options{Getenv: func(name string) string { return m.env[name] }, WorkFactor: 5, Keychain: none}
 }
 
 func (m *machine) find(opts *Options) *Place {
@@ -239,7 +244,7 @@ func TestDefaultStore(t *testing.T) {
 	if got := m.find(m.options()).Path(); got != filepath.Join(m.home, "x.json") {
 		t.Errorf("GLOBUS_KEYS_STORE gives %s", got)
 	}
-	for _, bad := range []string{"x.json", "file:", "keychain:work", "sqlite:x"} {
+	for _, bad := range []string{"x.json", "file:", "keychain:", "sqlite:x"} {
 		opts := m.options()
 		opts.Store = bad
 		if _, err := Find(opts); !errors.Is(err, keystore.ErrInvalid) {

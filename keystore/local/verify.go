@@ -3,7 +3,6 @@ package local
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 
 	"github.com/globus-keys/globus-keys/crypto/seal"
@@ -11,7 +10,7 @@ import (
 )
 
 // Verify checks every record of the store: by its seal, and by age with the
-// store's identity. It yields each record with nil or what is wrong with it,
+// store's identity; in the keychain, by reading it. It yields each record with nil or what is wrong with it,
 // from one snapshot. A zero key comes with an error of the whole store, and
 // ends the sequence.
 func (p *Place) Verify(ctx context.Context) iter.Seq2[keystore.RecordKey, error] {
@@ -32,7 +31,7 @@ func (p *Place) verify(ctx context.Context, r keystore.Reader, yield func(keysto
 	case h.IsZero():
 		return &keystore.Error{Op: "verify", Store: p.Path(), Err: keystore.ErrNotFound, Detail: "there is no store yet"}
 	case !ok:
-		return &keystore.Error{Op: "verify", Store: p.Path(), Err: keystore.ErrUnavailable, Detail: fmt.Sprintf("%T does not show its records", r)}
+		return verifyByReading(r, yield)
 	}
 	id, _, err := p.key(ctx, h)
 	if err != nil {
@@ -56,6 +55,20 @@ func (p *Place) verify(ctx context.Context, r keystore.Reader, yield func(keysto
 				err = sealer.Verify(ctx, key, data, id.AgeIdentity())
 			}
 			if !yield(key, err) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+func verifyByReading(r keystore.Reader, yield func(keystore.RecordKey, error) bool) error {
+	for _, kind := range keystore.Kinds() {
+		for key, err := range r.Keys(kind) {
+			if err != nil {
+				return err
+			}
+			if _, err := r.Get(key); !yield(key, err) {
 				return nil
 			}
 		}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/globus-keys/globus-keys/keystore/local"
+)
+
+func (a *app) passphraseCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "passphrase",
+		Short: "Set, change or remove the passphrase that opens the store",
+		Long: `Set, change or remove the passphrase that opens the store. A store can have its
+key in the keychain and behind a passphrase at once; each opens it alone.
+
+Each of these gives the store another key, as rekey does: an old passphrase opens
+nothing any more, in no old copy of the store.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		a.passphraseChange("set", "Let a passphrase open the store, besides what opens it now", local.Add, "the passphrase opens the store from now on"),
+		a.passphraseChange("change", "Put another passphrase in place of the one that opens the store", local.Replace, "the new passphrase opens the store from now on, and the old one does not"),
+		a.passphraseChange("remove", "Let no passphrase open the store any more", local.Remove, "no passphrase opens the store any more"),
+	)
+	return cmd
+}
+
+func (a *app) passphraseChange(use, short string, change local.SlotChange, done string) *cobra.Command {
+	c := local.Change{Passphrase: change}
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.change(cmd.Context(), c, done) },
+	}
+	if change != local.Remove {
+		cmd.Flags().StringVar(&c.NewPassphraseFile, "new-passphrase-file", "", "`file` with the new passphrase in its first line, or fd:N (default: it is asked for)")
+	}
+	return cmd
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/globus-keys/globus-keys/keystore/local"
+)
+
+func (a *app) rekeyCommand() *cobra.Command {
+	var c local.Change
+	var addKeychain, removeKeychain bool
+	cmd := &cobra.Command{
+		Use:   "rekey",
+		Short: "Give the store another key, and seal every record with it",
+		Long: `Give the store another key, in all places where it lies, and seal every record
+with it. Whoever has an old key, or an old copy of the store, can do nothing
+with it from then on: old records are refused. Programs that have the store open
+go on.
+
+Recovery recipients (age1...) can read all records with stock age, and write
+none: whoever holds their identity needs neither keychain nor passphrase.
+
+It stops, and nothing is changed, if a record cannot be read: remove that one
+first. It can be interrupted at any time; what held the old key is removed a
+minute later, with the next change of the store.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case addKeychain:
+				c.Keychain = local.Add
+			case removeKeychain:
+				c.Keychain = local.Remove
+			}
+			return a.change(cmd.Context(), c, "the store has a new key; records that were sealed before are refused from now on")
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&c.AddRecovery, "add-recovery", nil, "let this `recipient` (age1...) read all records too")
+	f.BoolVar(&c.RemoveRecovery, "remove-recovery", false, "take out the recovery recipients that there are")
+	f.BoolVar(&addKeychain, "add-keychain", false, "keep the key in the keychain too")
+	f.BoolVar(&removeKeychain, "remove-keychain", false, "keep the key in the keychain no more")
+	f.StringVar(&c.NewIdentityFile, "new-identity-file", "", "`file` with the next key, of a store whose key every run names")
+	cmd.MarkFlagsMutuallyExclusive("add-keychain", "remove-keychain")
+	return cmd
+}
+
+// change is a rekey and what it says afterwards.
+func (a *app) change(ctx context.Context, c local.Change, done string) error {
+	p, store, err := a.open()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := p.Rekey(ctx, c); err != nil {
+		return err
+	}
+	a.say("%s", done)
+	return nil
+}

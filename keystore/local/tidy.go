@@ -1,0 +1,73 @@
+package local
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// respite is how long what held a key before stays: another process may have
+// read the header that names it, and not the key yet.
+const respite = time.Minute
+
+// tidy removes what held keys before the last rekeys, if it is time. It is
+// called after a change of the store, by one who has opened it with the new key.
+// It is done by the way: what fails is left to the next one.
+func (p *Place) tidy(ctx context.Context) {
+	due := p.due()
+	if len(due) == 0 {
+		return
+	}
+	var header keystore.Header
+	err := p.adapter.View(ctx, func(r keystore.Reader) error {
+		header = r.Header()
+		return nil
+	})
+	if err != nil {
+		return
+	}
+	gone := slices.DeleteFunc(due, func(old seal.Retired) bool {
+		slot := keystore.Slot{Kind: old.Kind, Name: old.Name}
+		return slices.Contains(header.Slots, slot) || p.drop(ctx, header.StoreID, slot) != nil
+	})
+	if len(gone) > 0 {
+		p.adapter.Update(ctx, func(w keystore.Writer) error { return strike(w, gone) })
+	}
+}
+
+// due takes the retired slots whose time has come; each is tried once by a
+// process.
+func (p *Place) due() []seal.Retired {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var due, later []seal.Retired
+	for _, r := range p.retired {
+		if p.opts.Clock().Sub(time.Unix(r.At, 0)) >= respite {
+			due = append(due, r)
+		} else {
+			later = append(later, r)
+		}
+	}
+	p.retired = later
+	return due
+}
+
+// strike takes slots out of the list in the meta record.
+func strike(w keystore.Writer, gone []seal.Retired) error {
+	payload, err := w.Get(keystore.MetaKey)
+	if err != nil {
+		return err
+	}
+	m, err := seal.ParseMeta(payload)
+	if err != nil {
+		return err
+	}
+	m.Retired = slices.DeleteFunc(m.Retired, func(r seal.Retired) bool { return slices.Contains(gone, r) })
+	if payload, err = seal.FormatMeta(m); err != nil {
+		return err
+	}
+	return w.Put(keystore.MetaKey, payload)
+}
