@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/local"
 )
 
@@ -60,6 +61,9 @@ type app struct {
 
 // testWorkFactor makes scrypt quick in tests; 0 is the strength that users get.
 var testWorkFactor = 0
+
+// testKeychain stands in for the operating system's in tests; nil is that one.
+var testKeychain keychain.Backend
 
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
@@ -124,6 +128,7 @@ func (a *app) place() (*local.Place, error) {
 		Notice:         func(text string) { a.say("%s", text) },
 		Getenv:         a.getenv,
 		Warn:           func(err error) { a.warn("%v", err) },
+		Keychain:       testKeychain,
 		WorkFactor:     testWorkFactor,
 	}
 	if !a.silent() {

@@ -45,7 +45,11 @@ func main() {
 
 func tour(ctx context.Context, dir string) error {
 	path := filepath.Join(dir, "store", "tokens.json")
-	store, err := local.Open(ctx, &local.Options{Store: "file:" + path, Prompt: passphrase})
+	store, err := local.Open(ctx, &local.Options{
+		Store:  "file:" + path,
+		Key:    keystore.SlotPassphrase, // your keychain is none of a tour's business
+		Prompt: passphrase,
+	})
 	if err != nil {
 		return err
 	}
