@@ -27,12 +27,12 @@ func (p *Place) create(ctx context.Context) error {
 	if err != nil {
 		return keystore.Annotate(err, keystore.Error{Op: "make the store"})
 	}
-	if err := p.writeHeader(ctx, id, h); err != nil {
-		p.dropUnused(h)
-		return err
+	err = p.writeHeader(ctx, id, h)
+	used := p.dropUnused(h)
+	if err == nil && used && len(h.Slots) > 0 && h.Slots[0].Kind == keystore.SlotKeychain {
+		p.opts.Notice(fmt.Sprintf("the key of the new store is in the %s; set a passphrase too, in case that is ever lost", p.keychain.Traits().Name))
 	}
-	p.dropUnused(h)
-	return nil
+	return err
 }
 
 // createUnsealed makes a store whose records the keychain guards: it has no
@@ -167,22 +167,23 @@ func (p *Place) newPassphrase(ctx context.Context) (keystore.Secret, error) {
 }
 
 // dropUnused removes what holds the key of a header that did not become the
-// store's. If that cannot be told, it stays: a store without its key is lost, an
-// unused key is only litter.
-func (p *Place) dropUnused(h keystore.Header) {
+// store's, and reports whether it did. If that cannot be told, it stays: a store
+// without its key is lost, an unused key is only litter.
+func (p *Place) dropUnused(h keystore.Header) (used bool) {
 	var stored keystore.Header
 	err := p.adapter.View(context.Background(), func(r keystore.Reader) error {
 		stored = r.Header()
 		return nil
 	})
 	if err != nil {
-		return
+		return false
 	}
 	for _, slot := range h.Slots {
 		if !slices.Contains(stored.Slots, slot) {
 			p.drop(context.Background(), h.StoreID, slot)
 		}
 	}
+	return stored.StoreID == h.StoreID
 }
 
 // drop removes what a slot of this store names, and nothing else: that it is

@@ -80,8 +80,13 @@ func TestKeyGoesIntoTheKeychain(t *testing.T) {
 		t.Error("somebody was asked")
 		return keystore.Secret{}, keystore.ErrDeclined
 	}
+	var notices []string
+	opts.Notice = func(text string) { notices = append(notices, text) }
 	p := m.mustPut(opts, "FakeOne")
 	m.mustGet(opts, "FakeOne")
+	if len(notices) != 1 || !strings.Contains(notices[0], "is in the test keychain") {
+		t.Errorf("said %q, want once where the key is", notices)
+	}
 	h := header(t, p)
 	if len(h.Slots) != 1 || h.Slots[0].Kind != keystore.SlotKeychain {
 		t.Fatalf("slots %v, want one in the keychain", h.Slots)
