@@ -197,8 +197,11 @@ func (a *Adapter) save(p storefile.Place, w *writer) error {
 		return a.file.About(err)
 	}
 	backup := atomicfile.KeepPrevious
-	if w.retired {
+	switch _, meta := w.by[keystore.MetaKey]; {
+	case w.retired:
 		backup = atomicfile.ReplaceBackup
+	case meta && len(w.by) == 1: // housekeeping, after which the last change can still be undone
+		backup = atomicfile.NoBackup
 	}
 	if err := p.Save(data, w.doc.header.StoreID, w.created, backup); err != nil {
 		return err

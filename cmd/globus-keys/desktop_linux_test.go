@@ -247,7 +247,6 @@ func TestPassphraseBesideTheKeychain(t *testing.T) {
 		t.Errorf("token %q", got)
 	}
 	keyring.Start()
-	s.must("rekey", "--remove-recovery", "--help")
 	s.must("passphrase", "remove")
 	s.refuses(2, []string{"lie nowhere"}, "rekey", "--remove-keychain")
 	s.must("token", "transfer")

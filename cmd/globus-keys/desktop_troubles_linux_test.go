@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,7 +22,7 @@ func TestKeychainTroubles(t *testing.T) {
 	const (
 		tryLater  = "hint: .*(desktop session|log out)"
 		unlockIt  = "hint: .*unlock"
-		keyIsLost = "hint: .*backup"
+		keyIsLost = "hint: .*keychain's own file"
 	)
 	for name, c := range map[string]struct {
 		trouble func(s *session, service *secretservicetest.Service)
@@ -158,7 +157,7 @@ func TestDamagedKeyItems(t *testing.T) {
 			service.Stop()
 			desktoptest.Until(t, "the service is gone", func() bool { return !s.bus.Owns("org.freedesktop.secrets") })
 			secretservicetest.New(t, s.bus, secretservicetest.Options{}).Add(s.item(), value)
-			s.refuses(7, []string{"item v1/", "hint: .*backup"}, "token", "transfer")
+			s.refuses(7, []string{"item v1/", "hint: .*keychain's own file"}, "token", "transfer")
 			s.refuses(7, nil, "import", s.other())
 			if o := s.run("status"); o.code != 7 || !strings.Contains(o.out, "transfer.api.globus.org") {
 				t.Errorf("status ends with %d and does not list the logins:\n%s%s", o.code, o.out, o.errors)
@@ -180,13 +179,14 @@ func TestNewStoreByDesktop(t *testing.T) {
 		made    bool
 	}{
 		"ready":              {made: true},
-		"locked, answered":   {opts: secretservicetest.Options{Locked: true}, trouble: func(s *session, _ *secretservicetest.Service) { s.bus.Setenv("DISPLAY", ":0") }, made: true, words: []string{"asks in a window"}},
+		"locked, answered":   {opts: secretservicetest.Options{Locked: true}, trouble: func(s *session, _ *secretservicetest.Service) { s.bus.Setenv("DISPLAY", ":0") }, made: true},
 		"locked, no display": {opts: secretservicetest.Options{Locked: true}, code: 5, words: []string{"locked", "hint: .*unlock"}},
 		"no collection":      {opts: secretservicetest.Options{Default: secretservicetest.Nothing}, code: 5, words: []string{"there is no keychain here", "passphrase"}},
 		"collection of the session": {opts: secretservicetest.Options{Default: secretservicetest.Volatile}, code: 5,
 			words: []string{"there is no keychain here", "passphrase"}},
-		"no service":    {trouble: func(_ *session, service *secretservicetest.Service) { service.Stop() }, code: 5, words: []string{"there is no keychain here", "passphrase"}},
-		"service hangs": {opts: secretservicetest.Options{Hang: "ReadAlias"}, code: 6, words: []string{"answer", "hint: .*--key passphrase"}},
+		"no service":          {trouble: func(_ *session, service *secretservicetest.Service) { service.Stop() }, code: 5, words: []string{"there is no keychain here", "passphrase"}},
+		"plain sessions only": {opts: secretservicetest.Options{PlainOnly: true}, code: 6, words: []string{"encrypt", "hint: --key passphrase"}},
+		"service hangs":       {opts: secretservicetest.Options{Hang: "ReadAlias"}, code: 6, words: []string{"answer", "hint: .*--key passphrase"}},
 		"activation exits 1": {trouble: func(s *session, service *secretservicetest.Service) {
 			service.Stop()
 			s.bus.Provide("org.freedesktop.secrets", "exit 1")
@@ -222,19 +222,21 @@ func TestUnansweredPrompt(t *testing.T) {
 		o.Shown = func() { shown <- struct{}{} }
 	})
 	cmd := s.command(t.Context(), "token", "transfer")
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
+	errs, err := os.Create(filepath.Join(s.bus.Dir, "errors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer errs.Close()
+	cmd.Stderr = errs
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	<-shown
+	desktoptest.Until(t, "the user is told of the dialog", func() bool { return strings.Contains(s.read(errs.Name()), "asks in a window") })
 	cmd.Process.Signal(os.Interrupt)
 	cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != 2 {
-		t.Errorf("exit code %d, want 2\n%s", code, errs.String())
-	}
-	if !strings.Contains(errs.String(), "asks in a window") {
-		t.Errorf("the user is not told of the dialog:\n%s", errs.String())
+		t.Errorf("exit code %d, want 2\n%s", code, s.read(errs.Name()))
 	}
 	if n := service.Calls("Dismiss"); n != 1 {
 		t.Errorf("the dialog was dismissed %d times, want 1", n)

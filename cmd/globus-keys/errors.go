@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
+	"github.com/globus-keys/globus-keys/keystore/local"
 )
 
 var errCancelled = errors.New("cancelled")
@@ -46,6 +48,7 @@ var outcomes = []struct {
 	{keystore.ErrCorrupt, 7, "{} restore --backup goes back to the state before the last change; last resort: {} reset moves the store aside"},
 	{keystore.ErrSubjectMismatch, 1, "keep the two accounts apart: say --namespace NAME"},
 	{keystore.ErrDeclined, 2, ""},
+	{local.ErrNoIdentity, 5, "name the file with the identity of this store: --identity-file FILE"},
 	{keystore.ErrLocked, 5, "run it in a terminal to be asked for the passphrase, or name a file that holds it: --passphrase-file FILE"},
 	{keystore.ErrBusy, 6, "another process is at work on the store; try again"},
 	{context.DeadlineExceeded, 6, "try again"},
@@ -66,9 +69,12 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	if errors.As(err, &usage) || isUsage(err) {
 		code, hint = 2, cmd.CommandPath()+" --help"
 	}
+	if integrity(err) && strings.HasPrefix(a.storeName(), "keychain:") { // which has no backup
+		hint = "{} verify checks every record; import --overwrite or a new login replaces a damaged one, {} remove removes it; last resort: {} reset"
+	}
 	var problem *keychain.Problem
 	if errors.As(err, &problem) {
-		hint = a.keychainHint(problem)
+		hint = a.keychainHint(problem, err)
 	}
 	var h hinted
 	if errors.As(err, &h) {
@@ -93,8 +99,14 @@ func (a *app) outcome(err error) (code int, hint string) {
 	return 1, ""
 }
 
+func integrity(err error) bool {
+	return errors.Is(err, keystore.ErrTampered) || errors.Is(err, keystore.ErrCorrupt) || errors.Is(err, keystore.ErrNoSeal)
+}
+
 // keychainHint says what the user can do about his keychain.
-func (a *app) keychainHint(p *keychain.Problem) string {
+func (a *app) keychainHint(p *keychain.Problem, err error) string {
+	var about *keystore.Error
+	isNew := errors.As(err, &about) && about.Op == local.MakeOp
 	switch {
 	case p.Advice != "":
 		return p.Advice
@@ -104,6 +116,10 @@ func (a *app) keychainHint(p *keychain.Problem) string {
 		return "try again, and answer the dialog of the keychain"
 	case p.State == keychain.Unreachable:
 		return "log out and in again, or restart the keychain's service; without the keychain a new store is made with --key passphrase"
+	case strings.HasPrefix(a.storeName(), "keychain:"):
+		return "run it in a session that has a keychain, or name a store in a file: --store file:PATH"
+	case isNew:
+		return "--key passphrase makes a store that needs no keychain"
 	}
 	return "run it in the desktop session whose keychain has the key; {} passphrase set, run there, gives the store a passphrase too"
 }
@@ -111,13 +127,15 @@ func (a *app) keychainHint(p *keychain.Problem) string {
 // isUsage recognises the errors that cobra makes of arguments, which have no
 // type of their own.
 func isUsage(err error) bool {
-	for _, start := range []string{"unknown command", "accepts ", "requires at least", "required flag"} {
+	for _, start := range []string{"unknown command", "accepts ", "requires at least", "required flag", "if any flags in the group"} {
 		if strings.HasPrefix(err.Error(), start) {
 			return true
 		}
 	}
 	return false
 }
+
+func (a *app) storeName() string { return cmp.Or(a.store, a.getenv("GLOBUS_KEYS_STORE")) }
 
 // self is how to call the program again for the same store, with the same key.
 func (a *app) self() string {

@@ -13,8 +13,9 @@ func (a *app) passphraseCommand() *cobra.Command {
 		Long: `Set, change or remove the passphrase that opens the store. A store can have its
 key in the keychain and behind a passphrase at once; each opens it alone.
 
-Each of these gives the store another key, as rekey does: an old passphrase opens
-nothing any more, in no old copy of the store.`,
+Each of these gives the store another key, as rekey does: an old passphrase does
+not open it any more. Copies of the store and its key file that somebody made
+before it still opens: if they matter, log in again, or revoke the logins.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/local"
 )
 
@@ -15,16 +18,19 @@ func (a *app) rekeyCommand() *cobra.Command {
 		Use:   "rekey",
 		Short: "Give the store another key, and seal every record with it",
 		Long: `Give the store another key, in all places where it lies, and seal every record
-with it. Whoever has an old key, or an old copy of the store, can do nothing
-with it from then on: old records are refused. Programs that have the store open
-go on.
+with it. Records that were sealed before are refused from then on, and whoever
+has the old key cannot read what is written from then on. Programs that have the
+store open go on.
+
+Copies of the store that somebody made before can still be read with the old key:
+if they matter, log in again, or revoke the logins at their issuer.
 
 Recovery recipients (age1...) can read all records with stock age, and write
 none: whoever holds their identity needs neither keychain nor passphrase.
 
 It stops, and nothing is changed, if a record cannot be read: remove that one
-first. It can be interrupted at any time; what held the old key is removed a
-minute later, with the next change of the store.`,
+first. It can be interrupted at any time; what held the old key is removed with
+the first change of the store that comes five minutes later or more.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
@@ -33,7 +39,7 @@ minute later, with the next change of the store.`,
 			case removeKeychain:
 				c.Keychain = local.Remove
 			}
-			return a.change(cmd.Context(), c, "the store has a new key; records that were sealed before are refused from now on")
+			return a.change(cmd.Context(), c, "the store has a new key; copies that were made before can still be read with the old one")
 		},
 	}
 	f := cmd.Flags()
@@ -53,7 +59,12 @@ func (a *app) change(ctx context.Context, c local.Change, done string) error {
 		return err
 	}
 	defer store.Close()
-	if err := p.Rekey(ctx, c); err != nil {
+	err = p.Rekey(ctx, c)
+	var problem *keychain.Problem
+	if errors.Is(err, keystore.ErrLocked) && !errors.As(err, &problem) && c.Passphrase != local.Keep && c.NewPassphraseFile == "" {
+		return hinted{err, "run it in a terminal, or name a file with the new passphrase: --new-passphrase-file FILE"}
+	}
+	if err != nil {
 		return err
 	}
 	a.say("%s", done)

@@ -44,5 +44,8 @@ func (a *app) reset(ctx context.Context, yes bool) error {
 		return err
 	}
 	a.say("the store is now in %s; the next import makes a new one", moved)
+	if !p.Sealed() {
+		a.say("its items stay in the keychain: secret-tool or your keychain's own program removes those of service globus-keys")
+	}
 	return nil
 }

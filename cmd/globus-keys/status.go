@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/globus-keys/globus-keys/keystore"
-	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/local"
 )
 
@@ -48,7 +46,7 @@ type storeStatus struct {
 }
 
 type keyStatus struct {
-	Kind string `json:"kind"`           // keychain, passphrase, …
+	Kind string `json:"kind"`           // keychain, passphrase, identity-file, none
 	Name string `json:"name,omitempty"` // the item or file
 	In   string `json:"in,omitempty"`   // which keychain
 }
@@ -120,7 +118,7 @@ func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeSt
 func keyPlaces(p *local.Place, h keystore.Header) []keyStatus {
 	name := p.Keychain().Traits().Name
 	if !p.Sealed() {
-		return []keyStatus{{Kind: "none: each login is an item", In: name}}
+		return []keyStatus{{Kind: "none", In: name}}
 	}
 	places := []keyStatus{}
 	for _, s := range h.Slots {
@@ -131,7 +129,7 @@ func keyPlaces(p *local.Place, h keystore.Header) []keyStatus {
 		places = append(places, place)
 	}
 	if len(places) == 0 {
-		places = append(places, keyStatus{Kind: "identity file named by every run"})
+		places = append(places, keyStatus{Kind: "identity-file"})
 	}
 	return places
 }
@@ -139,11 +137,11 @@ func keyPlaces(p *local.Place, h keystore.Header) []keyStatus {
 // recovery opens the store, if nobody has to be asked for that.
 func (st *storeStatus) recovery(ctx context.Context, p *local.Place) {
 	recipients, err := p.Recovery(ctx)
-	if isLocked(err) || errors.Is(err, keychain.ErrKeyLost) {
+	switch {
+	case isLocked(err):
 		st.Locked, st.Because = true, err.Error()
-	}
-	if errors.Is(err, keychain.ErrKeyLost) {
-		st.lost = err
+	case err != nil: // the key is lost, or is not that of the store
+		st.Locked, st.Because, st.lost = true, err.Error(), err
 	}
 	st.Recovery = recipients
 }
@@ -228,7 +226,13 @@ func (a *app) printStatus(st storeStatus, now time.Time) error {
 }
 
 func (k keyStatus) line() string {
-	line := strings.TrimSpace(k.Kind + " " + k.Name)
+	switch k.Kind {
+	case "none":
+		return "none: each login is an item in the " + k.In
+	case "identity-file":
+		return "an identity file that every run names"
+	}
+	line := k.Kind + " " + k.Name
 	if k.In != "" {
 		line += " in the " + k.In
 	}

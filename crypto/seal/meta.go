@@ -15,15 +15,29 @@ import (
 )
 
 // Meta is the payload of keystore.MetaKey: what a store believes of itself
-// because it is sealed. As JSON: {"recipients":["age1…"],"retired":[…]}.
+// because it is sealed. As JSON: {"recipients":["age1…"],"home":…,"slots":[…],"retired":[…]}.
 type Meta struct {
 	// Recipients are the recovery recipients, each as ParseRecovery reads it,
 	// none twice; empty for most stores.
 	Recipients []string `json:"recipients"`
 
+	// Home is where the store lay when its key was made; "" is not known. A
+	// store that lies elsewhere is a copy, or was moved: what holds its key
+	// may be another's too.
+	Home string `json:"home,omitempty"`
+
+	// Slots are the key slots that the header has to have, if Home is known.
+	Slots []Slot `json:"slots,omitempty"`
+
 	// Retired are the slots of keys before, until somebody who has opened the
 	// store with the new key has removed what they name.
 	Retired []Retired `json:"retired,omitempty"`
+}
+
+// Slot is a keystore.Slot.
+type Slot struct {
+	Kind keystore.SlotKind `json:"kind"`
+	Name string            `json:"name"`
 }
 
 // Retired is a key slot that a rekey has replaced.
@@ -31,6 +45,27 @@ type Retired struct {
 	Kind keystore.SlotKind `json:"kind"`
 	Name string            `json:"name"`
 	At   int64             `json:"at"` // seconds since 1970
+}
+
+// Written returns m with the place and the slots of a header that is written
+// with it.
+func (m Meta) Written(home string, slots []keystore.Slot) Meta {
+	m.Home, m.Slots = home, nil
+	for _, s := range slots {
+		m.Slots = append(m.Slots, Slot(s))
+	}
+	return m
+}
+
+// CheckSlots reports ErrTampered if a header's slots are not those that were
+// written with the key: the header is not authentic, and a slot that somebody
+// has added would get the next key.
+func (m Meta) CheckSlots(slots []keystore.Slot) error {
+	same := func(a Slot, b keystore.Slot) bool { return a == Slot(b) }
+	if m.Home == "" || slices.EqualFunc(m.Slots, slots, same) {
+		return nil
+	}
+	return &keystore.Error{Err: keystore.ErrTampered, Detail: "its key slots are not those that were written with its key"}
 }
 
 // FormatMeta writes what ParseMeta reads. ErrInvalid for what it would refuse.
@@ -53,7 +88,7 @@ func FormatMeta(m Meta) ([]byte, error) {
 // ParseRecovery refuses or that stands twice; a retired slot that no store has.
 func ParseMeta(payload []byte) (Meta, error) {
 	var m Meta
-	if err := strictjson.Check(payload, "recipients", "retired", "kind", "name", "at"); err != nil {
+	if err := strictjson.Check(payload, "recipients", "home", "slots", "retired", "kind", "name", "at"); err != nil {
 		return m, corruptMeta(err.Error())
 	}
 	d := json.NewDecoder(bytes.NewReader(payload))
@@ -75,9 +110,12 @@ func (m Meta) check() error {
 	if _, err := m.recovery(); err != nil {
 		return err
 	}
-	slots := make([]keystore.Slot, len(m.Retired))
-	for i, r := range m.Retired {
-		slots[i] = keystore.Slot{Kind: r.Kind, Name: r.Name}
+	var slots []keystore.Slot
+	for _, s := range m.Slots {
+		slots = append(slots, keystore.Slot(s))
+	}
+	for _, r := range m.Retired {
+		slots = append(slots, keystore.Slot{Kind: r.Kind, Name: r.Name})
 	}
 	return keystore.Header{StoreID: keystore.StoreID{1}, Slots: slots}.Check()
 }

@@ -63,6 +63,10 @@ func dialOne(ctx context.Context, address string) (*conn, error) {
 	if err != nil {
 		return nil, dialFault(ctx, err)
 	}
+	if err := checkPeer(socket); err != nil {
+		socket.Close()
+		return nil, err
+	}
 	// What follows obeys no context, but it ends when the socket does.
 	stop := context.AfterFunc(ctx, func() { socket.Close() })
 	c, err := hello(socket)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/internal/desktoptest"
 	"github.com/globus-keys/globus-keys/internal/secretservice/secretservicetest"
+	"github.com/globus-keys/globus-keys/internal/testenv"
 )
 
 // A bus that falls silent at any point of the introduction holds nobody up.
@@ -130,5 +132,36 @@ func TestDoCallsAgainOnlyWhatIsGone(t *testing.T) {
 		if calls != test.want || !errors.Is(err, test.err) {
 			t.Errorf("%v: called %d times, %v", test.err, calls, err)
 		}
+	}
+}
+
+// TestBusOfAnotherUserIsRefused: who listens where a stale socket was would be
+// given the key.
+func TestBusOfAnotherUserIsRefused(t *testing.T) {
+	testenv.NeedRoot(t)
+	dir, err := os.MkdirTemp("/tmp", "gk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	os.Chmod(dir, 0o777)
+	path := filepath.Join(dir, "bus")
+	listener := exec.Command(testenv.Need(t, "setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups",
+		testenv.Need(t, "dbus-daemon"), "--session", "--nofork", "--nopidfile", "--print-address=1", "--address=unix:path="+path)
+	out, err := listener.StdoutPipe()
+	if err == nil {
+		err = listener.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Wait()
+	defer listener.Process.Kill()
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	_, err = dialOne(t.Context(), "unix:path="+path)
+	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "belongs to uid 65534") {
+		t.Errorf("%v, want that it belongs to another", err)
 	}
 }

@@ -49,11 +49,18 @@ type exponent struct {
 	public []byte
 }
 
+// newExponent: KWallet takes the public number for a signed one, and of a
+// negative one drops the bytes that repeat its sign. One in 256 is made again.
 func newExponent() exponent {
 	random := make([]byte, exponentSize)
-	rand.Read(random) // never fails
-	secret := new(big.Int).SetBytes(random)
-	return exponent{secret, new(big.Int).Exp(generator, secret, prime).FillBytes(make([]byte, primeSize))}
+	for {
+		rand.Read(random) // never fails
+		secret := new(big.Int).SetBytes(random)
+		public := new(big.Int).Exp(generator, secret, prime).FillBytes(make([]byte, primeSize))
+		if public[0] != 0xff {
+			return exponent{secret, public}
+		}
+	}
 }
 
 // exponent returns one that was never used: making it takes about as long as
@@ -66,10 +73,11 @@ func (c *conn) exponent() exponent {
 }
 
 // agree returns the AES key. clear is false when the shared number begins with
-// a zero byte: some programs then hash 128 bytes, as we do, and some 127.
+// a zero byte: some programs then hash 128 bytes, as we do, and some 127. The
+// peer's number may have leading zeros: KWallet writes it with a sign.
 func agree(secret *big.Int, peer []byte) (key []byte, clear bool, err error) {
 	y := new(big.Int).SetBytes(peer)
-	if len(peer) > primeSize || y.Cmp(big.NewInt(1)) <= 0 || y.Cmp(lastValue) >= 0 {
+	if len(peer) > 2*primeSize || y.Cmp(big.NewInt(1)) <= 0 || y.Cmp(lastValue) >= 0 {
 		return nil, false, fmt.Errorf("%w: its public value is outside of the group", ErrMalformed)
 	}
 	shared := new(big.Int).Exp(y, secret, prime).FillBytes(make([]byte, primeSize))
@@ -127,8 +135,8 @@ func (s *session) seal(value string) secret {
 	n := aes.BlockSize - len(value)%aes.BlockSize
 	padded := append([]byte(value), bytes.Repeat([]byte{byte(n)}, n)...)
 	cipher.NewCBCEncrypter(s.block(), iv).CryptBlocks(padded, padded)
-	// The content type is that of go-keyring.
-	return secret{Session: s.path, Parameters: iv, Value: padded, ContentType: "text/plain; charset=utf8"}
+	// libsecret, and so secret-tool, calls no other type a password.
+	return secret{Session: s.path, Parameters: iv, Value: padded, ContentType: "text/plain"}
 }
 
 // open decrypts a value of the service.

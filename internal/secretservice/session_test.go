@@ -38,7 +38,7 @@ func TestPublicValueOutsideOfTheGroupIsRefused(t *testing.T) {
 	more := new(big.Int).Add(prime, big.NewInt(2))
 	for name, peer := range map[string][]byte{
 		"nothing": {}, "0": {0}, "1": {1}, "p-1": lastValue.Bytes(), "p": prime.Bytes(), "p+2": more.Bytes(),
-		"too long": append(make([]byte, 128), 2),
+		"too long": append([]byte{1}, make([]byte, 128)...), "absurdly long": append(make([]byte, 300), 2),
 	} {
 		if _, _, err := agree(ours, peer); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
@@ -91,6 +91,16 @@ func TestWrongPaddingIsRefused(t *testing.T) {
 		sealed.Value = sealed.Value[:16]
 		if got, err := s.open(sealed); !errors.Is(err, ErrBadSecret) {
 			t.Errorf("padding %v: %q, %v", tail, got, err)
+		}
+	}
+}
+
+// TestPublicNumberIsNotNegative to a program that takes it for a signed one: one
+// in 256 would be.
+func TestPublicNumberIsNotNegative(t *testing.T) {
+	for range 1500 {
+		if newExponent().public[0] == 0xff {
+			t.Fatal("a public number begins with FF")
 		}
 	}
 }

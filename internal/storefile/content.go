@@ -13,7 +13,7 @@ import (
 // that is missing where the lock directory remembers a store is ErrCorrupt, and
 // one with another id ErrTampered.
 func (p Place) Load(parse func(data []byte) (keystore.StoreID, error)) (exists bool, err error) {
-	remembered, err := p.remembered()
+	remembered, err := p.Remembered()
 	if err != nil {
 		return false, err
 	}
@@ -38,7 +38,7 @@ func (p Place) Load(parse func(data []byte) (keystore.StoreID, error)) (exists b
 
 // gone looks at the note again: a reset beside us moves both.
 func (p Place) gone() error {
-	remembered, err := p.remembered()
+	remembered, err := p.Remembered()
 	if err != nil || remembered == "" {
 		return err
 	}
@@ -66,16 +66,16 @@ func (p Place) LoadBackup(parse func(data []byte) (keystore.StoreID, error)) err
 	if err != nil {
 		return keystore.Annotate(err, keystore.Error{Store: p.Backup})
 	}
-	remembered, err := p.remembered()
+	remembered, err := p.Remembered()
 	if err == nil && remembered != "" && remembered != id.String() {
 		err = &keystore.Error{Store: p.Backup, Err: keystore.ErrTampered, Detail: "it is the backup of another store"}
 	}
 	return err
 }
 
-// remembered returns the id of the store that the lock directory knows, or "".
+// Remembered returns the id of the store that the lock directory knows, or "".
 // A power cut may leave the note empty: then it knows none.
-func (p Place) remembered() (string, error) {
+func (p Place) Remembered() (string, error) {
 	err := atomicfile.CheckDir(p.f.FS, p.locks)
 	var data []byte
 	if err == nil {
@@ -129,7 +129,7 @@ func (p Place) setAside(id string) error {
 // remember notes the store's id in the lock directory. The store is durable
 // already: a note that cannot be written is written by the next Save.
 func (p Place) remember(id keystore.StoreID) error {
-	known, err := p.remembered()
+	known, err := p.Remembered()
 	if err != nil || known != "" {
 		return err
 	}

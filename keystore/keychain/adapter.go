@@ -115,25 +115,24 @@ func (a *Adapter) Update(ctx context.Context, fn func(keystore.Writer) error) er
 		return err
 	}
 	defer end()
-	locked := a.tryUpdate(context.WithValue(ctx, silently{}, true), fn)
+	locked := a.tryUpdate(Silently(ctx), fn)
 	var problem *Problem
 	if !errors.As(locked, &problem) || problem.State != Locked {
 		return locked
 	}
-	if a.unlock(ctx) != nil {
+	if !a.unlock(ctx) {
 		return locked
 	}
 	return a.tryUpdate(ctx, fn)
 }
 
 // unlock has the keychain ask, while no lock is held, by asking for an item that
-// never was.
-func (a *Adapter) unlock(ctx context.Context) error {
-	_, err := a.backend.Get(ctx, newAccount(keystore.StoreID{}, recordKind))
-	if errors.Is(err, keystore.ErrNotFound) {
-		return nil
-	}
-	return err
+// never was, and reports whether it is open then. Get alone does not tell: it may
+// not have found the item because yet another keyring is locked.
+func (a *Adapter) unlock(ctx context.Context) bool {
+	a.backend.Get(ctx, newAccount(keystore.StoreID{}, recordKind))
+	state, _ := a.backend.Probe(ctx)
+	return state == Ready
 }
 
 func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error) error {
@@ -167,6 +166,9 @@ func (a *Adapter) commit(ctx context.Context, p storefile.Place, w *writer) erro
 		return err
 	}
 	base := w.base.clone()
+	if base.header.StoreID != w.idx.header.StoreID {
+		base.pending = nil // of a store that was never finished; its id, and so its items, are nobody's
+	}
 	base.tidy(a.file.Now())
 	if err := a.backlog(ctx, p, base, w); err != nil {
 		return err
@@ -230,13 +232,26 @@ func (a *Adapter) Reset(ctx context.Context) (moved string, err error) {
 // load reads the index; without one it is empty.
 func (a *Adapter) load(p storefile.Place) (*index, error) {
 	idx := newIndex()
-	_, err := p.Load(func(data []byte) (id keystore.StoreID, err error) {
+	exists, err := p.Load(func(data []byte) (id keystore.StoreID, err error) {
 		if idx, err = a.parse(data); err == nil {
 			id = idx.header.StoreID
 		}
 		return id, err
 	})
+	if err == nil && exists && !idx.made {
+		err = a.onlyBegun(p)
+	}
 	return idx, err
+}
+
+// onlyBegun refuses the index of a store that is being made where one was: the
+// note is written when a store is complete.
+func (a *Adapter) onlyBegun(p storefile.Place) error {
+	remembered, err := p.Remembered()
+	if err == nil && remembered != "" {
+		err = a.file.Refuse(keystore.ErrTampered, "it says that no store is here yet, but one was: "+p.Note+" remembers it")
+	}
+	return err
 }
 
 // parse spares the work when the file is as it was.

@@ -144,6 +144,7 @@ func TestItemsOfAnotherStore(t *testing.T) {
 	for what, change := range map[string]func(*indexText){
 		"record":  func(f *indexText) { f.record("one")["store"] = entry["store"] },
 		"retired": func(f *indexText) { f.Retired = append(f.Retired, entry) },
+		"pending": func(f *indexText) { f.Pending = append(f.Pending, entry) },
 	} {
 		q := made(t, change0("one"))
 		q.forge(change)
@@ -222,12 +223,31 @@ func TestNothingYoungIsSwept(t *testing.T) {
 	}
 }
 
+// TestForgedBeginningIsNoEmptyStore: an index that says "making" where a store
+// was would have the next login stored into nothing.
+func TestForgedBeginningIsNoEmptyStore(t *testing.T) {
+	p := made(t, change{"one": "1"})
+	forged := strings.Replace(strings.Replace(unmadeIndex, "a1020300000000000000000000000000", testStore.String(), 1),
+		`{"generation":"00000000000000aa","parts":2,"at":1800000000}`, "", 1)
+	p.edit(string(p.bytes()), forged)
+	a := p.open()
+	if err := a.View(t.Context(), func(keystore.Reader) error { return nil }); !errors.Is(err, keystore.ErrTampered) {
+		t.Errorf("view: %v, want ErrTampered", err)
+	}
+	if err := (change{"one": "2"}).create(t.Context(), a); !errors.Is(err, keystore.ErrTampered) {
+		t.Errorf("make it again: %v, want ErrTampered", err)
+	}
+	if string(p.bytes()) != forged {
+		t.Error("the index was overwritten")
+	}
+}
+
 const goodIndex = `{"globus_keys_keychain": 1, "store": "a1020300000000000000000000000000", "slots": [{"kind":"keychain","item":"v1/x"}],
  "records": [
   {"namespace":"","kind":"meta","name":"store","generation":"0123456789abcdef","parts":1},
   {"namespace":"DEFAULT","kind":"token","name":"<é>","generation":"fedcba9876543210","parts":16}],
  "pending": [
-  {"store":"b1020300000000000000000000000000","generation":"00000000000000aa","parts":2,"at":1800000000}],
+  {"generation":"00000000000000aa","parts":2,"at":1800000000}],
  "retired": [
   {"generation":"00000000000000bb","parts":1,"at":0}]}
 `
@@ -264,7 +284,7 @@ func TestIndexIsRead(t *testing.T) {
 		{`fedcba9876543210`, `fedcba98765432100`}, {`fedcba9876543210`, `fedcba987654321\n`},
 		{`"parts":16`, `"parts":17`}, {`"parts":16`, `"parts":0`}, {`"parts":16`, `"parts":-1`}, {`"parts":16`, `"parts":1.5`},
 		{`"parts":16`, `"parts":"16"`}, {`"at":0`, `"at":-1`}, {`"at":0`, `"at":253402300800`},
-		{`"store":"b1`, `"store":"a1`}, {`"store":"b1`, `"store":"B1`},
+		{`{"generation":"00000000000000aa"`, `{"store":"b1020300000000000000000000000000","generation":"00000000000000aa"`},
 		{`{"generation":"00000000000000bb"`, `{"store":"b1020300000000000000000000000000","generation":"00000000000000bb"`},
 		{`"slots": [{`, `"making": true, "slots": [{`},
 		{` "retired": [`, ` "retired": null, "x": [`}, {"\n", "\n1"},

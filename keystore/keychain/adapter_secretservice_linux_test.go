@@ -188,3 +188,43 @@ func TestRecordIsReadWithStockTools(t *testing.T) {
 		t.Errorf("%v: %.300s", err, text)
 	}
 }
+
+// TestDialogIsShownWithoutTheLock, by a real backend: while a person looks at it,
+// another process writes.
+func TestDialogIsShownWithoutTheLock(t *testing.T) {
+	bus := desktoptest.StartBus(t)
+	bus.Setenv("DISPLAY", ":0")
+	service := secretservicetest.New(t, bus, secretservicetest.Options{})
+	dir := t.TempDir()
+	open := func() *keychain.Adapter {
+		a, err := keychain.OpenAdapter(filepath.Join(dir, "index.json"), keychain.Open(&keychain.Options{Getenv: bus.Getenv}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { a.Close() })
+		return a
+	}
+	if err := (change{"a": "1", "b": "1"}).create(t.Context(), open()); err != nil {
+		t.Fatal(err)
+	}
+	other, shown := open(), 0
+	service.Change(func(o *secretservicetest.Options) {
+		// A second locked keyring hides items, and must not make a failure of a
+		// dialog that was answered.
+		o.Locked, o.OtherLocked = true, true
+		o.Shown = func() {
+			shown++
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := (change{"b": ""}).update(ctx, other); err != nil { // needs no keychain
+				t.Errorf("another writer: %v", err)
+			}
+		}
+	})
+	if err := (change{"c": "1"}).update(t.Context(), open()); err != nil {
+		t.Error(err)
+	}
+	if shown != 1 {
+		t.Errorf("%d dialogs, want 1", shown)
+	}
+}

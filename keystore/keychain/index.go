@@ -39,7 +39,7 @@ type generation struct {
 
 // litter is a generation that no record has.
 type litter struct {
-	store keystore.StoreID // another than the index's own only for a store that was never finished
+	store keystore.StoreID // the index's own
 	generation
 	at int64 // Unix time from which on nobody needs it
 }
@@ -93,7 +93,6 @@ type recordJSON struct {
 }
 
 type litterJSON struct {
-	Store      string `json:"store,omitempty"`
 	Generation string `json:"generation"`
 	Parts      int    `json:"parts"`
 	At         int64  `json:"at"`
@@ -154,10 +153,10 @@ func (f indexJSON) index() (*index, error) {
 	if idx.header.Slots, err = parseAll(f.Slots, slotJSON.slot); err != nil {
 		return nil, err
 	}
-	if idx.pending, err = parseAll(f.Pending, func(l litterJSON) (litter, error) { return l.litter(id, true) }); err != nil {
+	if idx.pending, err = parseAll(f.Pending, func(l litterJSON) (litter, error) { return l.litter(id) }); err != nil {
 		return nil, err
 	}
-	if idx.retired, err = parseAll(f.Retired, func(l litterJSON) (litter, error) { return l.litter(id, false) }); err != nil {
+	if idx.retired, err = parseAll(f.Retired, func(l litterJSON) (litter, error) { return l.litter(id) }); err != nil {
 		return nil, err
 	}
 	for _, r := range f.Records {
@@ -210,24 +209,14 @@ func (idx *index) add(r recordJSON) (err error) {
 	return err
 }
 
-// litter reads an entry of the index of store. Only what was pending for a store
-// that was never finished may be another's.
-func (l litterJSON) litter(store keystore.StoreID, others bool) (litter, error) {
+// litter reads an entry of the index of store. It names no store: an index can
+// have no items deleted but its own.
+func (l litterJSON) litter(store keystore.StoreID) (litter, error) {
 	g, err := parseGeneration(l.Generation, l.Parts)
-	if err != nil {
-		return litter{}, err
+	if err == nil && (l.At < 0 || l.At > maxTime) {
+		err = corrupt("it has an impossible time")
 	}
-	if l.At < 0 || l.At > maxTime {
-		return litter{}, corrupt("it has an impossible time")
-	}
-	if l.Store == "" {
-		return litter{store, g, l.At}, nil
-	}
-	id, err := keystore.ParseStoreID(l.Store)
-	if err == nil && (id == store || !others) {
-		err = corrupt("it names the store of an item where only its own can be")
-	}
-	return litter{id, g, l.At}, err
+	return litter{store, g, l.At}, err
 }
 
 var generationName = regexp.MustCompile(`^[0-9a-f]{16}$`)
@@ -256,8 +245,8 @@ func (idx *index) format() ([]byte, error) {
 	writeLines(&b, "records", sortedKeys(idx.records), func(k keystore.RecordKey) any {
 		return recordJSON{k.Namespace, string(k.Kind), k.Name, idx.records[k].name, idx.records[k].parts}
 	})
-	writeLines(&b, "pending", idx.pending, func(l litter) any { return l.json(idx.header.StoreID) })
-	writeLines(&b, "retired", idx.retired, func(l litter) any { return l.json(idx.header.StoreID) })
+	writeLines(&b, "pending", idx.pending, func(l litter) any { return l.json() })
+	writeLines(&b, "retired", idx.retired, func(l litter) any { return l.json() })
 	b.WriteString("}\n")
 	if b.Len() > maxIndex {
 		return nil, &keystore.Error{Err: keystore.ErrTooLarge, Detail: fmt.Sprintf(
@@ -267,12 +256,8 @@ func (idx *index) format() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (l litter) json(store keystore.StoreID) litterJSON {
-	j := litterJSON{Generation: l.name, Parts: l.parts, At: l.at}
-	if l.store != store {
-		j.Store = l.store.String()
-	}
-	return j
+func (l litter) json() litterJSON {
+	return litterJSON{Generation: l.name, Parts: l.parts, At: l.at}
 }
 
 func writeLines[T any](b *bytes.Buffer, field string, all []T, form func(T) any) {

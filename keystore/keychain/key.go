@@ -100,7 +100,7 @@ func newAccount(store keystore.StoreID, kind string) string {
 
 func isAccount(store keystore.StoreID, kind, account string) bool {
 	name, ok := strings.CutPrefix(account, accountPrefix(store, kind))
-	return ok && name != "" && strings.Trim(name, "0123456789abcdef/") == "" && checkAccount(account) == nil
+	return ok && len(name) == 16 && strings.Trim(name, "0123456789abcdef") == ""
 }
 
 func accountPrefix(store keystore.StoreID, kind string) string {

@@ -141,7 +141,8 @@ type Options struct {
 }
 
 // Open returns the credential store of this platform. opts may be nil. It opens
-// and asks nothing.
+// and asks nothing. A person who has declined a dialog, or not answered it, is not
+// asked again by the same Backend: a program that wants to try again opens another.
 func Open(opts *Options) Backend {
 	var o Options
 	if opts != nil {
@@ -156,7 +157,11 @@ func Open(opts *Options) Backend {
 	return open(o)
 }
 
-// silently, in a context, has a backend ask nobody: what is locked is ErrLocked.
+// Silently returns a context in which a Backend of Open asks nobody: what is
+// locked is ErrLocked. It is for calls that nobody waits for, or that are made
+// under a lock.
+func Silently(ctx context.Context) context.Context { return context.WithValue(ctx, silently{}, true) }
+
 type silently struct{}
 
 // accountName is what an account looks like on every platform: Windows folds

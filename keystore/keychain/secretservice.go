@@ -32,9 +32,15 @@ type limits struct {
 	silent time.Duration // what waits for nobody
 	answer time.Duration // what waits for a person
 
-	// settle is how long KWallet keeps an item in memory before it writes it.
-	settle time.Duration
-	after  func(time.Duration) <-chan time.Time
+	// settle is how long KWallet keeps an item in memory before it writes it,
+	// if nothing else is written meanwhile; saved is the same of KeePassXC.
+	settle, saved time.Duration
+
+	// shown is after what time a prompt is one that shows something: those of
+	// KWallet and KeePassXC often end at once.
+	shown time.Duration
+
+	after func(time.Duration) <-chan time.Time
 }
 
 func newSecretService(o Options) *secretService {
@@ -42,7 +48,8 @@ func newSecretService(o Options) *secretService {
 		client: secretservice.New(o.Getenv),
 		opts:   o,
 		asking: make(chan struct{}, 1),
-		limits: limits{probe: probeTime, silent: silentTime, answer: 2 * time.Minute, settle: 6 * time.Second, after: time.After},
+		limits: limits{probe: probeTime, silent: silentTime, answer: 2 * time.Minute, settle: 6 * time.Second, saved: time.Second,
+			shown: 300 * time.Millisecond, after: time.After},
 	}
 }
 
@@ -124,6 +131,9 @@ func (b *secretService) get(p *patience, s *secretservice.Service, account strin
 // collections, which may have more than the service tells: gnome-keyring knows
 // the items of those, KWallet and KeePassXC do not.
 func (b *secretService) find(p *patience, s *secretservice.Service, account string) (items []secretservice.Path, hidden bool, err error) {
+	if err := b.openFirst(p, s); err != nil {
+		return nil, false, err
+	}
 	open, closed, err := s.Search(p, attributes(account))
 	if err != nil || len(open) > 0 {
 		return open, false, err
@@ -136,14 +146,32 @@ func (b *secretService) find(p *patience, s *secretservice.Service, account stri
 		return nil, false, err
 	}
 	shut, err := s.LockedCollections(p)
+	if err != nil || len(shut) == 0 {
+		return nil, false, err
+	}
+	knows, err := s.AlsoOwns(p, gnomeKeyring)
 	if err != nil || !slices.Contains(shut, collection) {
-		return nil, len(shut) > 0, err
+		return nil, !knows, err
 	}
 	if err := b.unlock(p, s, []secretservice.Path{collection}); err != nil {
 		return nil, false, err
 	}
 	open, _, err = s.Search(p, attributes(account))
-	return open, len(shut) > 1, err
+	return open, len(shut) > 1 && !knows, err
+}
+
+// openFirst unlocks what KeePassXC has locked: there a search of a locked
+// database shows a dialog by itself, and answers when that is answered.
+func (b *secretService) openFirst(p *patience, s *secretservice.Service) error {
+	is, err := s.AlsoOwns(p, keepassxc)
+	if err != nil || !is {
+		return err
+	}
+	shut, err := s.LockedCollections(p)
+	if err != nil || len(shut) == 0 {
+		return err
+	}
+	return b.unlock(p, s, shut)
 }
 
 func (b *secretService) Delete(ctx context.Context, account string) error {
@@ -153,7 +181,10 @@ func (b *secretService) Delete(ctx context.Context, account string) error {
 	p := newPatience(ctx, b.limits.silent)
 	defer p.end(nil)
 	err := b.client.Do(p, func(s *secretservice.Service) error {
-		items, _, err := b.find(p, s, account)
+		items, hidden, err := b.find(p, s, account)
+		if err == nil && len(items) == 0 && hidden {
+			err = locked("not all of its keyrings are unlocked, and the item may be in one that is not")
+		}
 		for _, item := range items {
 			if err == nil {
 				err = b.delete(p, s, item)

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/globus-keys/globus-keys/internal/secretservice"
 	"github.com/globus-keys/globus-keys/keystore"
@@ -76,9 +78,7 @@ func (b *secretService) queue(p *patience) (leave func(), err error) {
 
 // follow waits for the answer to a dialog. The caller has the seat.
 func (b *secretService) follow(p *patience, answer func(context.Context) error) error {
-	b.notice.Do(func() {
-		b.opts.Notice("your keyring asks in a window of its own: answer it there (^C cancels)")
-	})
+	defer b.tell()()
 	p.pause()
 	defer p.resume()
 	ctx, cancel := b.person(p)
@@ -95,6 +95,36 @@ func (b *secretService) follow(p *patience, answer func(context.Context) error) 
 	}
 	b.refused = problem
 	return problem
+}
+
+// tell says, once, that there is a dialog, if it is still there after a moment:
+// KWallet and KeePassXC have prompts that ask nobody and end at once. Nothing is
+// said after done.
+func (b *secretService) tell() (done func()) {
+	say := func() {
+		b.notice.Do(func() {
+			b.opts.Notice("your keyring asks in a window of its own: answer it there (^C cancels)")
+		})
+	}
+	if b.limits.shown == 0 {
+		say()
+		return func() {}
+	}
+	var mu sync.Mutex
+	over := false // guarded by mu
+	timer := time.AfterFunc(b.limits.shown, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if !over {
+			say()
+		}
+	})
+	return func() {
+		timer.Stop()
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+	}
 }
 
 // person returns the context of what a person is waited for.

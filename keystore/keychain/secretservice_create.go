@@ -5,6 +5,10 @@ package keychain
 import (
 	"context"
 	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
 
 	"github.com/globus-keys/globus-keys/internal/secretservice"
 	"github.com/globus-keys/globus-keys/keystore"
@@ -12,7 +16,11 @@ import (
 
 // kwallet are the names on the bus of the KWallet daemons that provide the
 // Secret Service.
-var kwallet = []string{"org.kde.kwalletd5", "org.kde.kwalletd6", "org.kde.secretservicecompat"}
+var kwallet = []string{"org.kde.kwalletd5", "org.kde.kwalletd6", "org.kde.ksecretd", "org.kde.secretservicecompat"}
+
+const gnomeKeyring = "org.gnome.keyring"
+
+const keepassxc = "org.keepassxc.KeePassXC.MainWindow"
 
 func (b *secretService) Create(ctx context.Context, account string, value keystore.Secret) error {
 	if err := CheckItem(account, value); err != nil {
@@ -44,7 +52,7 @@ func (b *secretService) create(p *patience, account string, value keystore.Secre
 	if err != nil {
 		return err
 	}
-	return b.settle(p, service, item, value)
+	return b.settle(p, service, collection, item, value)
 }
 
 func newItem(account string, value keystore.Secret) secretservice.Item {
@@ -80,19 +88,73 @@ func (b *secretService) send(p *patience, s *secretservice.Service, draft *secre
 	return item, err
 }
 
-// settle waits until KWallet has written the item: it says that all is well some
-// 5 seconds before, and one that is killed meanwhile has an empty item at its
-// next start. Others write first.
-func (b *secretService) settle(p *patience, s *secretservice.Service, item secretservice.Path, value keystore.Secret) error {
+// settle waits until the item is on the disk, where that comes later than the
+// answer. KWallet says that all is well some 5 seconds before, and one that is
+// killed meanwhile has an empty item at its next start; KeePassXC some 0.2.
+func (b *secretService) settle(p *patience, s *secretservice.Service, collection, item secretservice.Path, value keystore.Secret) error {
+	answered := time.Now()
 	late, err := s.AlsoOwns(p, kwallet...)
-	if err != nil || !late {
+	if err != nil {
 		return err
 	}
-	p.pause()
+	if late {
+		return b.settled(p, s, item, value, func() error { return b.written(p, path.Base(string(collection)), answered) })
+	}
+	if late, err = s.AlsoOwns(p, keepassxc); err != nil || !late {
+		return err
+	}
+	return b.settled(p, s, item, value, func() error { return b.wait(p, b.limits.saved) })
+}
+
+// written waits until KWallet has written its file. It begins to wait anew with
+// every item that anybody stores meanwhile, so that the time alone does not tell;
+// it does where the file is not where it is by default.
+func (b *secretService) written(p *patience, wallet string, answered time.Time) error {
+	file := filepath.Join(b.dataDir(), "kwalletd", wallet+".kwl")
+	before := modified(file)
+	step := max(b.limits.settle/6, 1)
+	for waited := step; waited <= 5*b.limits.settle; waited += step {
+		if err := b.wait(p, step); err != nil {
+			return err
+		}
+		now := modified(file)
+		if now.IsZero() && waited >= b.limits.settle || now.After(answered) || !now.Equal(before) {
+			return nil
+		}
+	}
+	return lost("does not write the item to its file")
+}
+
+func (b *secretService) dataDir() string {
+	if dir := b.opts.Getenv("XDG_DATA_HOME"); dir != "" {
+		return dir
+	}
+	return filepath.Join(b.opts.Getenv("HOME"), ".local", "share")
+}
+
+// modified is zero for a file that cannot be looked at.
+func modified(file string) time.Time {
+	info, err := os.Stat(file)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+func (b *secretService) wait(p *patience, d time.Duration) error {
 	select {
-	case <-b.limits.after(b.limits.settle):
+	case <-b.limits.after(d):
+		return nil
 	case <-p.caller.Done():
 		return p.caller.Err()
+	}
+}
+
+// settled looks at the item again after wait, in the same program.
+func (b *secretService) settled(p *patience, s *secretservice.Service, item secretservice.Path, value keystore.Secret, wait func() error) error {
+	p.pause()
+	if err := wait(); err != nil {
+		return err
 	}
 	p.resume()
 	same, err := s.Current(p)
@@ -113,5 +175,5 @@ func (b *secretService) settle(p *patience, s *secretservice.Service, item secre
 }
 
 func lost(what string) error {
-	return &Problem{State: Unreachable, Detail: "Secret Service: KWallet " + what, Advice: "try again"}
+	return &Problem{State: Unreachable, Detail: "Secret Service: the wallet " + what, Advice: "try again"}
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -149,23 +152,70 @@ func TestKWalletIsGivenTimeToWrite(t *testing.T) {
 	if err := k.create(); err != nil {
 		t.Error(err)
 	}
-	if *waited != 1 {
-		t.Errorf("waited %d times", *waited)
+	if *waited != 6*time.Hour {
+		t.Errorf("waited %v", *waited)
 	}
 	k.wantValue(testValue)
 	service.Change(func(o *secretservicetest.Options) { o.Forgets = true })
 	k.wantProblem("Create", k.create(), Unreachable, "lost")
 }
 
-// settle makes the wait for KWallet as short as meanwhile lasts.
-func (k *kit) settle(meanwhile func()) (waited *int) {
-	waited = new(int)
-	k.backend.limits.settle = time.Hour
-	k.backend.limits.after = func(d time.Duration) <-chan time.Time {
-		*waited++
-		if d != time.Hour {
-			k.Errorf("waits %v", d)
+// TestKWalletFileIsWaitedFor: with every item that anybody stores KWallet begins
+// anew to wait before it writes.
+func TestKWalletFileIsWaitedFor(t *testing.T) {
+	k, _ := scripted(t, secretservicetest.Options{KWallet: true})
+	file := filepath.Join(k.bus.Getenv("XDG_DATA_HOME"), "kwalletd", "login.kwl")
+	check(t, os.MkdirAll(filepath.Dir(file), 0o700))
+	check(t, os.WriteFile(file, nil, 0o600))
+	long := time.Now().Add(-time.Hour)
+	check(t, os.Chtimes(file, long, long))
+	var waited *time.Duration
+	waited = k.settle(func() {
+		if *waited == 10*time.Hour { // others have stored meanwhile
+			check(t, os.Chtimes(file, long, long.Add(time.Minute)))
 		}
+	})
+	if err := k.create(); err != nil || *waited != 10*time.Hour {
+		t.Errorf("%v after %v, want to wait for the file to change", err, *waited)
+	}
+	waited = k.settle(func() {})
+	k.wantProblem("Create", k.create(), Unreachable, "does not write")
+	if *waited != 30*time.Hour {
+		t.Errorf("gave up after %v", *waited)
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestKeePassXCIsGivenTimeToSave, and its locked database is unlocked before it
+// is searched.
+func TestKeePassXCIsGivenTimeToSave(t *testing.T) {
+	k, service := scripted(t, secretservicetest.Options{KeePassXC: true})
+	waited := k.settle(func() {})
+	if err := k.create(); err != nil || *waited != time.Hour {
+		t.Errorf("%v after %v", err, *waited)
+	}
+	service.Change(func(o *secretservicetest.Options) { o.Locked = true })
+	searches := service.Calls("SearchItems")
+	k.bus.Setenv("DISPLAY", "")
+	_, err := k.backend.Get(k.ctx, testAccount)
+	k.wantProblem("Get", err, Locked, "locked")
+	if n := service.Calls("SearchItems") - searches; n > 0 {
+		t.Errorf("a locked database was searched %d times", n)
+	}
+}
+
+// settle makes the waits for wallets as short as meanwhile lasts, and adds them up.
+func (k *kit) settle(meanwhile func()) (waited *time.Duration) {
+	waited = new(time.Duration)
+	k.backend.limits.settle, k.backend.limits.saved = 6*time.Hour, time.Hour
+	k.backend.limits.after = func(d time.Duration) <-chan time.Time {
+		*waited += d
 		meanwhile()
 		now := make(chan time.Time, 1)
 		now <- time.Time{}
@@ -178,7 +228,7 @@ func TestOtherKeyringsAreNotWaitedFor(t *testing.T) {
 	k, _ := scripted(t, secretservicetest.Options{})
 	waited := k.settle(func() {})
 	if err := k.create(); err != nil || *waited > 0 {
-		t.Errorf("%v, waited %d times", err, *waited)
+		t.Errorf("%v, waited %v", err, *waited)
 	}
 }
 
@@ -186,13 +236,13 @@ func TestItemOfAKWalletThatEndsMeanwhileIsNotDurable(t *testing.T) {
 	for name, another := range map[string]bool{"ended": false, "restarted": true} {
 		t.Run(name, func(t *testing.T) {
 			k, service := scripted(t, secretservicetest.Options{KWallet: true})
-			k.settle(func() {
+			k.settle(sync.OnceFunc(func() {
 				service.Stop()
 				desktoptest.Until(t, "it is gone", func() bool { return !k.bus.Owns(secretsName) })
 				if another {
 					secretservicetest.New(t, k.bus, secretservicetest.Options{KWallet: true}).Add(testAccount, "")
 				}
-			})
+			}))
 			k.wantProblem("Create", k.create(), Unreachable, "before it had written")
 		})
 	}
@@ -201,6 +251,7 @@ func TestItemOfAKWalletThatEndsMeanwhileIsNotDurable(t *testing.T) {
 func TestItemOfAKWalletThatIsNotWaitedForIsNotDurable(t *testing.T) {
 	k, _ := scripted(t, secretservicetest.Options{KWallet: true})
 	ctx, cancel := context.WithCancel(k.ctx)
+	k.backend.limits.settle = time.Hour
 	k.backend.limits.after = func(time.Duration) <-chan time.Time {
 		cancel()
 		return nil

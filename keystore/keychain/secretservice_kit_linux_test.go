@@ -40,7 +40,7 @@ func newKit(t *testing.T, bus *desktoptest.Bus) *kit {
 	k.backend = newSecretService(Options{Getenv: bus.Getenv, Notice: func(s string) { k.notices = append(k.notices, s) }})
 	k.limit(time.Minute)
 	k.backend.limits.answer = time.Minute
-	k.backend.limits.settle = 0
+	k.backend.limits.settle, k.backend.limits.saved, k.backend.limits.shown = 0, 0, 0
 	t.Cleanup(func() { k.backend.Close() })
 	return k
 }

@@ -269,3 +269,17 @@ func TestLockedItemIsUnlocked(t *testing.T) {
 	k.display()
 	k.wantValue(testValue)
 }
+
+// TestPromptThatShowsNothingIsNotToldOf: those of KWallet and KeePassXC often end
+// at once.
+func TestPromptThatShowsNothingIsNotToldOf(t *testing.T) {
+	k, _ := scripted(t, secretservicetest.Options{AskBeforeCreate: true})
+	k.bus.Setenv("DISPLAY", ":0")
+	k.backend.limits.shown = time.Hour
+	if err := k.create(); err != nil {
+		t.Fatal(err)
+	}
+	if len(k.notices) > 0 {
+		t.Errorf("notices: %q", k.notices)
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/globus-keys/globus-keys/internal/storefile"
-	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // Items that no record has are deleted by whoever writes next, a minute later at
@@ -58,7 +57,9 @@ func (a *Adapter) clear(ctx context.Context, p storefile.Place, idx *index) erro
 	if err := a.write(p, idx, false); err != nil {
 		return err
 	}
-	swept, err := a.sweep(ctx, due, math.MaxInt)
+	brief, cancel := context.WithTimeout(ctx, sweepTime)
+	defer cancel()
+	swept, err := a.sweep(brief, due, math.MaxInt)
 	idx.forget(swept)
 	return errors.Join(err, a.write(p, idx, false))
 }
@@ -95,16 +96,12 @@ func (a *Adapter) sweep(ctx context.Context, due []litter, most int) (swept []li
 		if most -= l.parts; most < 0 {
 			break
 		}
-		if err := a.remove(ctx, l); err == nil {
-			swept = append(swept, l)
-		} else if failed == nil {
-			failed = err
+		if err := a.remove(ctx, l); err != nil {
+			return swept, err // the next would wait as long for the same
 		}
-		if keystore.Ended(ctx) != nil {
-			break
-		}
+		swept = append(swept, l)
 	}
-	return swept, failed
+	return swept, nil
 }
 
 func (a *Adapter) remove(ctx context.Context, l litter) error {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
@@ -17,22 +18,37 @@ import (
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
 
+// MakeOp is the Op of the *keystore.Error that says why a store was not made.
+const MakeOp = "make the store"
+
+// dropTime bounds the removal of what holds a key that is not used.
+const dropTime = 4 * time.Second
+
 // create makes the store and its key. The key is durable, in its slot, before
 // the header that names the slot; what another process makes meanwhile wins.
 func (p *Place) create(ctx context.Context) error {
 	if !p.sealed {
-		return keystore.Annotate(p.createUnsealed(ctx), keystore.Error{Op: "make the store"})
+		return making(p.createUnsealed(ctx))
 	}
 	id, h, err := p.newKey(ctx)
 	if err != nil {
-		return keystore.Annotate(err, keystore.Error{Op: "make the store"})
+		p.dropAfter(ctx, h, err)
+		return making(err)
 	}
 	err = p.writeHeader(ctx, id, h)
-	used := p.dropUnused(h)
+	used := p.dropUnused(ctx, h)
 	if err == nil && used && len(h.Slots) > 0 && h.Slots[0].Kind == keystore.SlotKeychain {
 		p.opts.Notice(fmt.Sprintf("the key of the new store is in the %s; set a passphrase too, in case that is ever lost", p.keychain.Traits().Name))
 	}
 	return err
+}
+
+// making says what failed: it is not about a store that exists.
+func making(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &keystore.Error{Op: MakeOp, Err: err}
 }
 
 // createUnsealed makes a store whose records the keychain guards: it has no
@@ -50,7 +66,7 @@ func (p *Place) createUnsealed(ctx context.Context) error {
 }
 
 func (p *Place) writeHeader(ctx context.Context, id *identity.Identity, h keystore.Header) error {
-	meta, err := seal.FormatMeta(seal.Meta{})
+	meta, err := seal.FormatMeta(seal.Meta{}.Written(p.home(), h.Slots))
 	if err != nil {
 		return err
 	}
@@ -86,7 +102,9 @@ func (p *Place) newKey(ctx context.Context) (*identity.Identity, keystore.Header
 	}
 	h := keystore.Header{StoreID: newStoreID()}
 	slot, err := p.newSlot(ctx, kind, id, h.StoreID)
-	h.Slots = []keystore.Slot{slot}
+	if slot.Name != "" { // also after an error, which does not say that nothing was made
+		h.Slots = []keystore.Slot{slot}
+	}
 	return id, h, err
 }
 
@@ -147,7 +165,7 @@ func (p *Place) passphraseSlot(id *identity.Identity, store keystore.StoreID, pa
 	if err != nil {
 		return keystore.Slot{}, err
 	}
-	slot := keystore.Slot{Kind: keystore.SlotPassphrase, Name: "identity-" + randomHex(8) + ".age"}
+	slot := keystore.Slot{Kind: keystore.SlotPassphrase, Name: fileName(store)}
 	path := p.beside(slot.Name)
 	if err := atomicfile.MkdirPrivate(atomicfile.OS(), filepath.Dir(path)); err != nil {
 		return keystore.Slot{}, err
@@ -169,9 +187,11 @@ func (p *Place) newPassphrase(ctx context.Context) (keystore.Secret, error) {
 // dropUnused removes what holds the key of a header that did not become the
 // store's, and reports whether it did. If that cannot be told, it stays: a store
 // without its key is lost, an unused key is only litter.
-func (p *Place) dropUnused(h keystore.Header) (used bool) {
+func (p *Place) dropUnused(ctx context.Context, h keystore.Header) (used bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(keychain.Silently(ctx)), dropTime)
+	defer cancel()
 	var stored keystore.Header
-	err := p.adapter.View(context.Background(), func(r keystore.Reader) error {
+	err := p.adapter.View(ctx, func(r keystore.Reader) error {
 		stored = r.Header()
 		return nil
 	})
@@ -180,10 +200,27 @@ func (p *Place) dropUnused(h keystore.Header) (used bool) {
 	}
 	for _, slot := range h.Slots {
 		if !slices.Contains(stored.Slots, slot) {
-			p.drop(context.Background(), h.StoreID, slot)
+			p.drop(ctx, h.StoreID, slot)
 		}
 	}
-	return stored.StoreID == h.StoreID
+	return slices.Equal(stored.Slots, h.Slots)
+}
+
+// dropAfter is dropUnused after an error, unless a keychain that did not answer
+// would be waited for once more.
+func (p *Place) dropAfter(ctx context.Context, h keystore.Header, err error) {
+	if !errors.Is(err, keystore.ErrUnavailable) {
+		p.dropUnused(ctx, h)
+	}
+}
+
+// home names this place, whatever links lead there.
+func (p *Place) home() string {
+	dir, err := filepath.EvalSymlinks(filepath.Dir(p.path))
+	if err != nil {
+		return p.path
+	}
+	return filepath.Join(dir, filepath.Base(p.path))
 }
 
 // drop removes what a slot of this store names, and nothing else: that it is
@@ -192,7 +229,7 @@ func (p *Place) drop(ctx context.Context, store keystore.StoreID, slot keystore.
 	switch {
 	case slot.Kind == keystore.SlotKeychain:
 		return keychain.DeleteKey(ctx, p.keychain, store, slot.Name)
-	case ourFile(slot.Name):
+	case ourFile(slot.Name, store):
 		if err := atomicfile.OS().Remove(p.beside(slot.Name)); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

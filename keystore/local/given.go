@@ -16,6 +16,9 @@ import (
 // readGiven reads a file that holds a key or passphrase and was named by the
 // run: a path, or "fd:N".
 func readGiven(name string, getenv func(string) string) ([]byte, error) {
+	if strings.Contains(strings.ToUpper(name), "AGE-SECRET-KEY-") {
+		return nil, &keystore.Error{Op: "read", Err: keystore.ErrInvalid, Detail: "what was given for a file is an age identity itself: write it to a file of your own (chmod 600) and name that"}
+	}
 	data, err := readGivenFile(name, getenv)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = &keystore.Error{Err: keystore.ErrUnavailable, Detail: "the file with the key is not there"}

@@ -17,6 +17,10 @@ import (
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
 
+// ErrNoIdentity is the ErrLocked of a store whose key is an identity file, when
+// the run names none or not the right one.
+var ErrNoIdentity = fmt.Errorf("%w", keystore.ErrLocked)
+
 // maxKeyFile bounds identity and passphrase files, in bytes.
 const maxKeyFile = identity.MaxPassphraseFile
 
@@ -47,15 +51,16 @@ func (p *Place) unseal(ctx context.Context, h keystore.Header, meta []byte) (key
 		}
 	}
 	if file, _ := p.identityFile(); errors.Is(err, seal.ErrOtherKey) && file != "" {
-		return nil, &keystore.Error{Store: file, Err: keystore.ErrLocked,
+		return nil, &keystore.Error{Store: file, Err: ErrNoIdentity,
 			Detail: "this identity is not the one that the store is sealed with"}
 	}
 	if err != nil {
 		return nil, err
 	}
-	p.mu.Lock()
-	p.retired = sealer.Meta().Retired
-	p.mu.Unlock()
+	if err := sealer.Meta().CheckSlots(h.Slots); err != nil {
+		return nil, err
+	}
+	p.setRetired(sealer.Meta())
 	return sealer, nil
 }
 
@@ -84,10 +89,11 @@ func (p *Place) key(ctx context.Context, h keystore.Header) (id *identity.Identi
 	return id, true, nil
 }
 
+// remember keeps the key of this header, and of no other.
 func (p *Place) remember(h keystore.Header, id *identity.Identity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.found[headerName(h)] = id
+	p.found = map[string]*identity.Identity{headerName(h): id}
 }
 
 func (p *Place) forget(h keystore.Header) {
@@ -106,13 +112,16 @@ func (p *Place) find(ctx context.Context, h keystore.Header) (*identity.Identity
 	if len(items)+len(files) == 0 {
 		return nil, p.noSlot(h)
 	}
+	if p.namedPassphrase && len(files) == 0 {
+		return nil, &keystore.Error{Store: p.opts.PassphraseFile, Err: keystore.ErrInvalid, Detail: "no passphrase opens this store: its key is in the keychain only"}
+	}
 	if len(files) > 0 && p.opts.PassphraseFile != "" {
 		return p.fromPassphraseFile(files, h.StoreID)
 	}
 	var failed error
 	if len(items) > 0 {
 		id, err := p.fromKeychain(ctx, items, h.StoreID)
-		if err == nil || len(files) == 0 || errors.Is(err, keystore.ErrDeclined) {
+		if err == nil || len(files) == 0 || errors.Is(err, keystore.ErrDeclined) || ctx.Err() != nil {
 			return id, err
 		}
 		failed = err // the passphrase opens the store as well
@@ -121,6 +130,9 @@ func (p *Place) find(ctx context.Context, h keystore.Header) (*identity.Identity
 		return id, nil
 	}
 	if p.opts.Prompt != nil {
+		if failed != nil {
+			p.opts.Notice(fmt.Sprintf("the keychain does not give the key (%s); the passphrase opens the store too", reason(failed)))
+		}
 		return p.ask(ctx, files, h.StoreID)
 	}
 	if failed == nil {
@@ -145,7 +157,7 @@ func (p *Place) slots(h keystore.Header) (items, files []string) {
 
 func (p *Place) noSlot(h keystore.Header) error {
 	if len(h.Slots) == 0 {
-		return &keystore.Error{Err: keystore.ErrLocked, Detail: "its key is an identity file that every run must name"}
+		return &keystore.Error{Err: ErrNoIdentity, Detail: "its key is an identity file that every run must name"}
 	}
 	return &keystore.Error{Err: keystore.ErrInvalid,
 		Detail: fmt.Sprintf("its key is not kept in a %s but in a %s", p.opts.Key, h.Slots[0].Kind)}
@@ -228,14 +240,19 @@ func (p *Place) readIdentity(file string) (*identity.Identity, keystore.StoreID,
 	return id, of, err
 }
 
-// ourFile reports whether this package could have made a file of this name,
-// identity-<hexadecimal>.age. A slot may name no other: the header is not
-// authentic.
-func ourFile(name string) bool {
-	middle, begins := strings.CutPrefix(name, "identity-")
-	middle, ends := strings.CutSuffix(middle, ".age")
-	return begins && ends && middle != "" && strings.Trim(middle, "0123456789abcdef") == ""
+// fileName returns the name of a new passphrase file of this store,
+// identity-<store id>-<random>.age.
+func fileName(store keystore.StoreID) string { return filePrefix(store) + randomHex(8) + ".age" }
+
+// ourFile reports whether fileName could have made this name. A slot may name no
+// other: the header is not authentic, and other stores keep their keys beside it.
+func ourFile(name string, store keystore.StoreID) bool {
+	random, begins := strings.CutPrefix(name, filePrefix(store))
+	random, ends := strings.CutSuffix(random, ".age")
+	return begins && ends && random != "" && strings.Trim(random, "0123456789abcdef") == ""
 }
+
+func filePrefix(store keystore.StoreID) string { return "identity-" + store.String() + "-" }
 
 // openSlots tries the passphrase on each slot. The first reason that is not a
 // wrong passphrase is the one to tell.
@@ -257,8 +274,8 @@ func (p *Place) openSlots(slots []string, store keystore.StoreID, passphrase key
 }
 
 func (p *Place) openSlot(name string, store keystore.StoreID, passphrase keystore.Secret) (*identity.Identity, error) {
-	if !ourFile(name) {
-		return nil, &keystore.Error{Err: keystore.ErrTampered, Detail: fmt.Sprintf("a key slot names %q, which is not a passphrase file", name)}
+	if !ourFile(name, store) {
+		return nil, &keystore.Error{Err: keystore.ErrTampered, Detail: fmt.Sprintf("a key slot names %q, which is not a passphrase file of this store", name)}
 	}
 	path := p.beside(name)
 	data, err := atomicfile.Read(atomicfile.OS(), path, maxKeyFile)

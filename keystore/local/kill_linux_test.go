@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 
@@ -59,6 +60,28 @@ var scenarios = map[string]scenario{
 			return rekeyIn(ctx, dir, Change{Passphrase: Add})
 		},
 		do: func(ctx context.Context, dir string) error { return rekeyIn(ctx, dir, Change{}) },
+	},
+	"the write that removes what a rekey has retired": {
+		before: true,
+		prepare: func(ctx context.Context, dir string) error {
+			if err := storeFirst(ctx, dir, keystore.SlotKeychain); err != nil {
+				return err
+			}
+			if err := rekeyIn(ctx, dir, Change{Passphrase: Add}); err != nil {
+				return err
+			}
+			return rekeyIn(ctx, dir, Change{})
+		},
+		do: func(ctx context.Context, dir string) error {
+			opts := inDir(dir, "")
+			opts.Clock = func() time.Time { return time.Now().Add(time.Hour) }
+			store, err := Open(ctx, opts)
+			if err != nil {
+				return err
+			}
+			defer store.Close()
+			return store.Put(ctx, login("FakeLater"))
+		},
 	},
 }
 

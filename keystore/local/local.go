@@ -18,7 +18,7 @@
 // # Where the key comes from
 //
 // A new store's key goes into the OS keychain (package keychain); where there is
-// none, it goes into a file beside the store, behind a passphrase. A store that
+// none, or the run names a passphrase file, it goes into a file beside the store, behind a passphrase. A store that
 // exists keeps to what its header records. It is opened, in this order and only
 // by what the header records or the run names, with: an identity file
 // (Options.IdentityFile, GLOBUS_KEYS_IDENTITY_FILE); a passphrase from a file
@@ -64,8 +64,9 @@ type Options struct {
 	PassphraseFile string
 
 	// Key says where the key of a new store goes, and which slots of a store
-	// that exists are tried. "": the keychain if this session has one, else a
-	// passphrase; for a store that exists, all that it has.
+	// that exists are tried. "": a passphrase if PassphraseFile gives one,
+	// else the keychain if this session has one, else a passphrase; for a
+	// store that exists, all that it has.
 	Key keystore.SlotKind
 
 	// Prompt asks somebody for the passphrase. nil: nobody can be asked.
@@ -119,10 +120,13 @@ type Place struct {
 	keychain keychain.Backend
 	given    func() (keystore.Secret, error) // the passphrase file, read once
 
+	namedPassphrase bool // by Options, not by a variable that may be left over
+
 	mu         sync.Mutex
-	found      map[string]*identity.Identity // keyed by header; guarded by mu
+	found      map[string]*identity.Identity // of the last header, by its name; guarded by mu
 	passphrase keystore.Secret               // that opened a slot last; guarded by mu
 	retired    []seal.Retired                // of the store as it was last opened; guarded by mu
+	madeAt     string                        // where its key was made, likewise; guarded by mu
 }
 
 // Find returns the place of the user's store. opts may be nil. It reads and
@@ -132,6 +136,7 @@ func Find(opts *Options) (*Place, error) {
 	if opts != nil {
 		p.opts = *opts
 	}
+	p.namedPassphrase = p.opts.PassphraseFile != ""
 	p.opts.complete()
 	p.given = sync.OnceValues(p.readPassphrase)
 	p.keychain = p.opts.Keychain
@@ -206,4 +211,10 @@ func (t tended) Update(ctx context.Context, fn func(keystore.Writer) error) erro
 	return err
 }
 
-func (t tended) Close() error { return errors.Join(t.StorageAdapter.Close(), t.p.keychain.Close()) }
+func (t tended) Close() error {
+	err := errors.Join(t.StorageAdapter.Close(), t.p.keychain.Close())
+	t.p.mu.Lock()
+	defer t.p.mu.Unlock()
+	t.p.found, t.p.passphrase = nil, keystore.Secret{}
+	return err
+}

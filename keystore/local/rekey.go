@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
@@ -42,10 +43,13 @@ const (
 )
 
 // Rekey gives the store another key, in all its slots, and seals every record
-// with it: what was sealed before is refused from then on, in old copies too.
+// with it: records that were sealed before are refused from then on, and what is
+// written from then on cannot be read with the key before. Copies that somebody
+// made before still can: what they hold ends with a new login or a revocation.
+//
 // It is one Update: a crash leaves the store with the key before or after,
 // whole. Other processes that have the store open go on. What held the key
-// before is removed a minute later, by whoever then writes to the store.
+// before is removed five minutes later, by whoever then writes to the store.
 //
 // Errors: ErrNotFound without a store; ErrInvalid for a change that this store
 // cannot make; ErrBusy if another process has changed the key meanwhile; those
@@ -63,15 +67,15 @@ func (p *Place) rekey(ctx context.Context, c Change) error {
 		return err
 	}
 	if err := p.fill(ctx, r, c); err != nil {
-		p.dropUnused(r.to)
+		p.dropAfter(ctx, r.to, err)
 		return err
 	}
 	if err := p.adapter.Update(context.WithValue(ctx, chosenKey{}, r.chosen), r.apply); err != nil {
-		p.dropUnused(r.to)
+		p.dropUnused(ctx, r.to)
 		return err
 	}
 	p.remember(r.to, r.chosen.id)
-	p.tidy(ctx)
+	p.setRetired(r.after)
 	return nil
 }
 
@@ -81,13 +85,16 @@ type rekeying struct {
 	from, to keystore.Header
 	before   []byte // payload of the meta record before
 	after    seal.Meta
+	earlier  []seal.Retired // as the meta record has them
+	moved    bool           // the store is not where its key was made
+	now      func() time.Time
 	kinds    []keystore.SlotKind // of the slots afterwards
 }
 
 // plan finds out what the rekey has to do, and that it can be done. Nothing is
 // made yet.
 func (p *Place) plan(ctx context.Context, c Change) (*rekeying, error) {
-	r := &rekeying{}
+	r := &rekeying{now: p.opts.Clock}
 	err := p.adapter.View(ctx, func(v keystore.Reader) (err error) {
 		r.from = v.Header()
 		if r.from.IsZero() {
@@ -102,12 +109,12 @@ func (p *Place) plan(ctx context.Context, c Change) (*rekeying, error) {
 	if r.after, err = seal.ParseMeta(r.before); err != nil {
 		return nil, err
 	}
-	if r.kinds, err = c.kinds(r.from); err != nil {
+	if err := r.after.CheckSlots(r.from.Slots); err != nil {
 		return nil, err
 	}
-	now := p.opts.Clock().Unix()
-	for _, slot := range r.from.Slots {
-		r.after.Retired = append(r.after.Retired, seal.Retired{Kind: slot.Kind, Name: slot.Name, At: now})
+	r.earlier, r.moved = r.after.Retired, r.after.Home != p.home()
+	if r.kinds, err = c.kinds(r.from); err != nil {
+		return nil, err
 	}
 	r.to.StoreID = r.from.StoreID
 	return r, r.recover(c)
@@ -174,13 +181,22 @@ func (p *Place) fill(ctx context.Context, r *rekeying, c Change) error {
 	if _, err := seal.New(id, r.to.StoreID, r.recovery); err != nil {
 		return err
 	}
+	var passphrase keystore.Secret
+	if slices.Contains(r.kinds, keystore.SlotPassphrase) { // asked for before anything is made
+		if passphrase, err = p.nextPassphrase(ctx, r, c); err != nil {
+			return err
+		}
+	}
 	for _, kind := range r.kinds {
-		slot, err := p.nextSlot(ctx, kind, r, c)
+		slot, err := p.nextSlot(ctx, kind, r, passphrase)
+		if slot.Name != "" { // also after an error, which does not say that nothing was made
+			r.to.Slots = append(r.to.Slots, slot)
+		}
 		if err != nil {
 			return err
 		}
-		r.to.Slots = append(r.to.Slots, slot)
 	}
+	r.after = r.after.Written(p.home(), r.to.Slots)
 	return nil
 }
 
@@ -199,14 +215,10 @@ func (p *Place) nextKey(ctx context.Context, r *rekeying, c Change) (*identity.I
 	return id, err
 }
 
-func (p *Place) nextSlot(ctx context.Context, kind keystore.SlotKind, r *rekeying, c Change) (keystore.Slot, error) {
+func (p *Place) nextSlot(ctx context.Context, kind keystore.SlotKind, r *rekeying, passphrase keystore.Secret) (keystore.Slot, error) {
 	if kind == keystore.SlotKeychain {
 		account, err := keychain.CreateKey(ctx, p.keychain, r.to.StoreID, r.id.Text())
 		return keystore.Slot{Kind: kind, Name: account}, err
-	}
-	passphrase, err := p.nextPassphrase(ctx, r, c)
-	if err != nil {
-		return keystore.Slot{}, err
 	}
 	return p.passphraseSlot(r.id, r.to.StoreID, passphrase)
 }
@@ -268,6 +280,7 @@ func (r *rekeying) apply(w keystore.Writer) error {
 	if err := w.SetHeader(r.to); err != nil {
 		return err
 	}
+	r.after.Retired = r.retired()
 	meta, err := seal.FormatMeta(r.after)
 	if err != nil {
 		return err
@@ -283,6 +296,24 @@ func (r *rekeying) apply(w keystore.Writer) error {
 		}
 	}
 	return nil
+}
+
+// retired returns the slots of earlier rekeys and those that this one replaces.
+// Their time is that of this moment: a person may have been asked since the
+// beginning. Of a store that was copied, the keychain items are the original's
+// too: they stay.
+func (r *rekeying) retired() []seal.Retired {
+	var list []seal.Retired
+	if !r.moved {
+		list = slices.Clone(r.earlier)
+	}
+	for _, slot := range r.from.Slots {
+		if r.moved && slot.Kind == keystore.SlotKeychain {
+			continue
+		}
+		list = append(list, seal.Retired{Kind: slot.Kind, Name: slot.Name, At: r.now().Unix()})
+	}
+	return list
 }
 
 func rewrite(w keystore.Writer, key keystore.RecordKey, meta []byte) error {

@@ -34,8 +34,9 @@ type Options struct {
 	Reply map[string][]any  // what methods answer instead of what is right
 	Error map[string]string // the name of the error that methods answer
 
-	KWallet bool // it is also known as org.kde.kwalletd6
-	Forgets bool // values of items that are made become empty, and it says that all is well
+	KWallet   bool // it is also known as org.kde.kwalletd6
+	KeePassXC bool // it is also known as org.keepassxc.KeePassXC.MainWindow
+	Forgets   bool // values of items that are made become empty, and it says that all is well
 
 	// Shown is called after Delay, when a dialog is shown.
 	Shown func()

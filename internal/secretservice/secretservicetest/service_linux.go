@@ -54,6 +54,9 @@ func New(t testing.TB, bus *desktoptest.Bus, opts Options) *Service {
 	if opts.KWallet {
 		names = append(names, "org.kde.kwalletd6")
 	}
+	if opts.KeePassXC {
+		names = append(names, "org.keepassxc.KeePassXC.MainWindow")
+	}
 	for _, n := range names {
 		if reply, err := s.conn.RequestName(n, dbus.NameFlagDoNotQueue); err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
 			t.Fatalf("the name %s: %v, %v", n, reply, err)
