@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 
@@ -219,10 +218,8 @@ func (l litterJSON) litter(store keystore.StoreID) (litter, error) {
 	return litter{store, g, l.At}, err
 }
 
-var generationName = regexp.MustCompile(`^[0-9a-f]{16}$`)
-
 func parseGeneration(name string, parts int) (generation, error) {
-	if !generationName.MatchString(name) || parts < 1 || parts > maxParts {
+	if !isRandom(name) || parts < 1 || parts > maxParts {
 		return generation{}, corrupt("it names items that no record can have")
 	}
 	return generation{name, parts}, nil

@@ -100,7 +100,12 @@ func newAccount(store keystore.StoreID, kind string) string {
 
 func isAccount(store keystore.StoreID, kind, account string) bool {
 	name, ok := strings.CutPrefix(account, accountPrefix(store, kind))
-	return ok && len(name) == 16 && strings.Trim(name, "0123456789abcdef") == ""
+	return ok && isRandom(name)
+}
+
+// isRandom reports whether newAccount could have chosen this name.
+func isRandom(name string) bool {
+	return len(name) == 16 && strings.Trim(name, "0123456789abcdef") == ""
 }
 
 func accountPrefix(store keystore.StoreID, kind string) string {

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/globus-keys/globus-keys/fileadapter"
@@ -66,13 +65,11 @@ func (p *Place) inKeychain(name string) error {
 	return nil
 }
 
-var plainName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
-
 // indexName is the file name of the index of keychain:NAME, another one for
 // each name on every file system: some fold case or Unicode forms, forbid a
 // colon, or take 255 bytes only.
 func indexName(name string) string {
-	if plainName.MatchString(name) {
+	if len(name) <= 64 && name[0] != '-' && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") == "" {
 		return "keychain-" + name + ".json"
 	}
 	sum := sha256.Sum256([]byte(name))
