@@ -275,7 +275,7 @@ func (p *Place) openSlots(slots []string, store keystore.StoreID, passphrase key
 
 func (p *Place) openSlot(name string, store keystore.StoreID, passphrase keystore.Secret) (*identity.Identity, error) {
 	if !ourFile(name, store) {
-		return nil, &keystore.Error{Err: keystore.ErrTampered, Detail: fmt.Sprintf("a key slot names %q, which is not a passphrase file of this store", name)}
+		return nil, &keystore.Error{Store: p.path, Err: keystore.ErrTampered, Detail: fmt.Sprintf("a key slot names %q, which is not a passphrase file of this store", name)}
 	}
 	path := p.beside(name)
 	data, err := atomicfile.Read(atomicfile.OS(), path, maxKeyFile)
