@@ -1,11 +1,12 @@
-// Package oauth is to hold the login flows, the client of the token endpoint
-// and the source of tokens that renews them; they come with a later version.
-// Today it is the facts of Globus: which services there are, what they are
-// called, and where their logins come from. No other file of this project knows
-// a name of Globus.
 package oauth
 
-import "slices"
+// What Globus is called, where its logins come from, and what it does that
+// other issuers do not. No other file of this project knows a name of Globus.
+
+import (
+	"slices"
+	"strings"
+)
 
 // Service is one well-known service of Globus, as it is in production.
 type Service struct {
@@ -56,6 +57,9 @@ func ResourceServer(aliasOrName string) string {
 	return services[i].ResourceServer
 }
 
+// globusEnvironments are the names that GLOBUS_SDK_ENVIRONMENT may have.
+var globusEnvironments = []string{"production", "preview", "sandbox", "integration", "test", "staging"}
+
 // GlobusIssuer returns the URL of Globus Auth in an environment, by the name
 // that GLOBUS_SDK_ENVIRONMENT has for it. ok is false for names of none.
 func GlobusIssuer(environment string) (url string, ok bool) {
@@ -68,6 +72,63 @@ func GlobusIssuer(environment string) (url string, ok bool) {
 		return "https://auth." + environment + ".globuscs.info", true
 	}
 	return "", false
+}
+
+// Globus returns where Globus Auth is in an environment, by the names that
+// [GlobusIssuer] takes. For other names it is the zero Provider, whose Check
+// fails.
+func Globus(environment string) Provider {
+	issuer, ok := GlobusIssuer(environment)
+	if !ok {
+		return Provider{}
+	}
+	return Provider{
+		Issuer:                issuer,
+		AuthorizationEndpoint: issuer + "/v2/oauth2/authorize",
+		TokenEndpoint:         issuer + "/v2/oauth2/token",
+		RevocationEndpoint:    issuer + "/v2/oauth2/token/revoke",
+		JWKSURI:               issuer + "/jwk.json",
+	}
+}
+
+// grantDependentTokens is how a service gets tokens for the services that it
+// needs to do what was asked of it. Its answer is a JSON array.
+const grantDependentTokens = "urn:globus:auth:grant_type:dependent_token"
+
+// isGlobus reports whether issuer is Globus Auth, which always names the
+// resource server of a token.
+func isGlobus(issuer string) bool {
+	for _, environment := range globusEnvironments {
+		if known, _ := GlobusIssuer(environment); issuer == known {
+			return true
+		}
+	}
+	return false
+}
+
+// scopeNames splits a scope into names. Globus writes what a scope may do
+// through others in brackets behind it, with a star where the user may decline,
+// "a[b *c[d]] e"; an answer names "a" and "e" alone.
+func scopeNames(scope string) []string {
+	depth := 0
+	outer := strings.Map(func(r rune) rune {
+		switch {
+		case r == '[':
+			depth++
+			return -1
+		case r == ']' && depth > 0:
+			depth--
+			return -1
+		case depth > 0:
+			return -1
+		}
+		return r
+	}, scope)
+	names := strings.Fields(outer)
+	for i, name := range names {
+		names[i] = strings.TrimPrefix(name, "*")
+	}
+	return names
 }
 
 func urns(resourceServer string, names ...string) []string {

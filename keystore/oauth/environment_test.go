@@ -1,0 +1,66 @@
+package oauth_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/oauth"
+	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
+)
+
+const childVariable = "GLOBUS_KEYS_TEST_LOGIN"
+
+// childLogin is what TestRefreshInAnEnvironment gives to its child.
+type childLogin struct {
+	Provider oauth.Provider
+	Refresh  string
+}
+
+// No variable moves a refresh to another host. It runs in a child, since
+// net/http reads the variables for proxies once in a process.
+func TestRefreshInAnEnvironment(t *testing.T) {
+	if os.Getenv(childVariable) != "" {
+		refreshInChild(t)
+		return
+	}
+	s, other := oauthtest.New(t), oauthtest.New(t)
+	old := oneLogin(t, s, newClient(t, s, nil))
+	p := s.Provider()
+	p.TokenEndpoint = strings.Replace(p.TokenEndpoint, "127.0.0.1", "localhost", 1)
+	login, _ := json.Marshal(childLogin{p, old.RefreshToken.Reveal()})
+	cmd := exec.Command(os.Args[0], "-test.run=^TestRefreshInAnEnvironment$", "-test.count=1")
+	cmd.Env = append(os.Environ(), childVariable+"="+string(login), "NO_PROXY=", "no_proxy=",
+		"GLOBUS_SDK_ENVIRONMENT=preview", "GLOBUS_SDK_SERVICE_URL_AUTH="+other.URL)
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"} {
+		cmd.Env = append(cmd.Env, name+"="+other.URL)
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("the child failed: %v\n%s", err, out)
+	}
+	if got := s.Counts().Refreshes; got != 1 {
+		t.Errorf("the server was asked for %d refreshes", got)
+	}
+	if got := other.Counts(); got != (oauthtest.Counts{}) {
+		t.Errorf("the proxy was asked %+v", got)
+	}
+}
+
+func refreshInChild(t *testing.T) {
+	var login childLogin
+	if err := json.Unmarshal([]byte(os.Getenv(childVariable)), &login); err != nil {
+		t.Fatal(err)
+	}
+	c, err := oauth.NewClient(login.Provider, oauth.Credentials{ID: clientID}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := keystore.Token{ResourceServer: transfer, RefreshToken: keystore.NewSecret(login.Refresh),
+		Issuer: login.Provider.Issuer, ClientID: clientID}
+	if _, err := c.RefreshToken(t.Context(), old); err != nil {
+		t.Error(err)
+	}
+}
