@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"sync"
 	"time"
 )
 
@@ -46,6 +47,8 @@ type Store struct {
 	now       func() time.Time
 	warn      func(error)
 	create    func(context.Context) error
+
+	renewals *sync.WaitGroup // refreshes under way, of all namespaces
 }
 
 // New returns the Store over adapter, and from then on owns it. opts may be nil.
@@ -54,7 +57,7 @@ func New(adapter StorageAdapter, opts *Options) *Store {
 	if opts == nil {
 		opts = &Options{}
 	}
-	s := &Store{adapter: adapter, now: opts.Clock, warn: opts.Warn, create: opts.Create}
+	s := &Store{adapter: adapter, now: opts.Clock, warn: opts.Warn, create: opts.Create, renewals: new(sync.WaitGroup)}
 	s.namespace = either(opts.Namespace, DefaultNamespace)
 	if s.now == nil {
 		s.now = time.Now
@@ -65,8 +68,12 @@ func New(adapter StorageAdapter, opts *Options) *Store {
 	return s
 }
 
-// Close closes the adapter, for all namespaces.
-func (s *Store) Close() error { return s.adapter.Close() }
+// Close closes the adapter, for all namespaces. Refreshes under way are finished
+// first, their answers stored.
+func (s *Store) Close() error {
+	s.renewals.Wait()
+	return s.adapter.Close()
+}
 
 // Adapter returns what the Store keeps its records in, for tools that look
 // below the rules.
@@ -142,7 +149,8 @@ func (s *Store) All(ctx context.Context) iter.Seq2[Token, error] {
 // Delete removes the token of one resource server, here only: it stays valid
 // at its issuer until it is revoked or expires. ErrNotFound if there is none.
 func (s *Store) Delete(ctx context.Context, resourceServer string) error {
-	return s.delete(ctx, s.token(resourceServer))
+	key := s.token(resourceServer)
+	return s.delete(ctx, key, pendingKey(key))
 }
 
 // Namespaces returns the names of the namespaces that hold records of one of
@@ -236,11 +244,22 @@ func (s *Store) view(ctx context.Context, op string, key RecordKey, fn func(Read
 	return annotate(s.adapter.View(ctx, fn), op, key)
 }
 
-func (s *Store) delete(ctx context.Context, key RecordKey) error {
+// delete removes key, and what belongs to it if it is there.
+func (s *Store) delete(ctx context.Context, key RecordKey, with ...RecordKey) error {
 	if err := key.Check(); err != nil {
 		return annotate(err, "delete", key)
 	}
-	err := s.adapter.Update(ctx, func(w Writer) error { return w.Delete(key) })
+	err := s.adapter.Update(ctx, func(w Writer) error {
+		if err := w.Delete(key); err != nil {
+			return err
+		}
+		for _, k := range with {
+			if err := w.Delete(k); err != nil && !errors.Is(err, ErrNotFound) {
+				return err
+			}
+		}
+		return nil
+	})
 	return annotate(err, "delete", key)
 }
 

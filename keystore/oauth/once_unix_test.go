@@ -1,0 +1,257 @@
+//go:build unix
+
+package oauth_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/local"
+	"github.com/globus-keys/globus-keys/keystore/oauth"
+	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
+)
+
+// refresherVariable makes a process one of those that refresh: issuer and
+// directory of the store, separated by a space.
+const refresherVariable = "GLOBUS_KEYS_TEST_REFRESHER"
+
+// TestOneRefreshForAllProcesses: an issuer that rotates refresh tokens, and takes
+// a spent one for a theft, is asked once for each expiry, whoever needs the token.
+func TestOneRefreshForAllProcesses(t *testing.T) {
+	const expiries = 50
+	const processes = 64
+	s, dir, token := expiredLogin(t, oauthtest.Rotating)
+	var all []*process
+	for range processes {
+		all = append(all, startRefresher(t, s.URL, dir))
+	}
+	stale := token.AccessToken.Reveal()
+	for n := 1; n <= expiries; n++ {
+		for _, p := range all {
+			p.ask(stale)
+		}
+		fresh := ""
+		for _, p := range all {
+			answer := p.answer()
+			if fresh == "" {
+				fresh = answer
+			}
+			if answer != fresh || answer == stale || strings.HasPrefix(answer, "error") {
+				t.Fatalf("expiry %d: a process says %q, the first %q", n, answer, fresh)
+			}
+		}
+		stale = fresh
+	}
+	counts := s.Counts()
+	t.Logf("%d processes, %d expiries: %d refreshes, %d requests, %d reused", processes, expiries, counts.Refreshes, counts.Posts, counts.Reuse)
+	if counts.Refreshes != expiries || counts.Reuse != 0 || counts.Denied != 0 {
+		t.Errorf("%+v, want %d refreshes and nothing reused or denied", counts, expiries)
+	}
+}
+
+// expiredLogin stores a login of a server in dir.
+func expiredLogin(t *testing.T, r oauthtest.Rotation) (s *oauthtest.Server, dir string, token keystore.Token) {
+	t.Helper()
+	s, dir = oauthtest.New(t), t.TempDir()
+	s.SetRotation(r)
+	token = oneLogin(t, s, newClient(t, s, nil))
+	if err := refreshStore(t, dir).Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{token}}); err != nil {
+		t.Fatal(err)
+	}
+	return s, dir, token
+}
+
+// duringRefresh calls do once, when a refresh token is spent and the answer is not
+// sent yet.
+func duringRefresh(s *oauthtest.Server, do func()) {
+	var once sync.Once
+	s.BeforeAnswer(func(e oauthtest.Event) {
+		if e.Grant == "refresh_token" {
+			once.Do(do)
+		}
+	})
+}
+
+// TestKilledBetweenAnswerAndStore: where refresh tokens rotate the login is lost,
+// and it is said when and by which process; else the next one goes on.
+func TestKilledBetweenAnswerAndStore(t *testing.T) {
+	for name, rotation := range map[string]oauthtest.Rotation{"rotating": oauthtest.Rotating, "static": oauthtest.Static} {
+		t.Run(name, func(t *testing.T) {
+			s, dir, token := expiredLogin(t, rotation)
+			victim, next := startRefresher(t, s.URL, dir), startRefresher(t, s.URL, dir)
+			killed := make(chan struct{})
+			duringRefresh(s, func() {
+				victim.cmd.Process.Kill()
+				victim.cmd.Wait()
+				close(killed)
+			})
+			victim.ask(token.AccessToken.Reveal())
+			<-killed
+			next.ask(token.AccessToken.Reveal())
+			got := next.answer()
+			named := fmt.Sprintf("process %d on ", victim.cmd.Process.Pid)
+			switch {
+			case rotation == oauthtest.Static && !strings.HasPrefix(got, oauthtest.Fake):
+				t.Errorf("the next says %q, want a token", got)
+			case rotation == oauthtest.Rotating && !(strings.Contains(got, "login required") && strings.Contains(got, named) && strings.Contains(got, "began to renew it at")):
+				t.Errorf("the next says %q, want that a login is required, and %q", got, named)
+			}
+		})
+	}
+}
+
+// TestStoppedRefresher keeps its lock: nobody asks the issuer in its place, valid
+// tokens are served, and others are told whom they wait for.
+func TestStoppedRefresher(t *testing.T) {
+	s, dir, token := expiredLogin(t, oauthtest.Rotating)
+	stopped := startRefresher(t, s.URL, dir)
+	done := make(chan struct{})
+	duringRefresh(s, func() {
+		stopped.cmd.Process.Signal(syscall.SIGSTOP)
+		close(done)
+	})
+	stopped.ask(token.AccessToken.Reveal())
+	<-done
+	posts := s.Counts().Posts
+	store := refreshStore(t, dir)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	c := newClient(t, s, nil)
+	_, err := store.Refresh(ctx, transfer, func(keystore.Token) bool { return true },
+		func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
+			a, err := c.RefreshToken(ctx, old)
+			return a.Response, err
+		})
+	if !errors.Is(err, keystore.ErrBusy) || !strings.Contains(err.Error(), fmt.Sprint("pid ", stopped.cmd.Process.Pid)) {
+		t.Errorf("%v, want ErrBusy that names process %d", err, stopped.cmd.Process.Pid)
+	}
+	if got, err := store.Get(t.Context(), transfer); err != nil || !got.AccessToken.Equal(token.AccessToken) {
+		t.Errorf("the token is not served meanwhile: %v", err)
+	}
+	if now := s.Counts().Posts; now != posts {
+		t.Errorf("%d requests in place of the stopped one", now-posts)
+	}
+	stopped.cmd.Process.Signal(syscall.SIGCONT)
+	if got := stopped.answer(); !strings.HasPrefix(got, oauthtest.Fake) {
+		t.Errorf("the one that was stopped says %q", got)
+	}
+}
+
+// refreshStore opens the store in dir, with an identity file that lies beside it.
+func refreshStore(t testing.TB, dir string) *keystore.Store {
+	t.Helper()
+	key := filepath.Join(dir, "key")
+	if _, err := os.Stat(key); err != nil {
+		id, err := identity.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(key, identity.FormatFile(id, keystore.StoreID{}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store, err := local.Open(t.Context(), &local.Options{Store: "file:" + filepath.Join(dir, "tokens.json"), IdentityFile: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	return store
+}
+
+// TestRefresher is one of the processes: it reads which access token is stale, and
+// says which one it has then. By itself it shows that one process alone works.
+func TestRefresher(t *testing.T) {
+	issuer, dir, isProcess := strings.Cut(os.Getenv(refresherVariable), " ")
+	if !isProcess {
+		s, dir, token := expiredLogin(t, oauthtest.Rotating)
+		p := startRefresher(t, s.URL, dir)
+		p.ask(token.AccessToken.Reveal())
+		if got := p.answer(); !strings.HasPrefix(got, oauthtest.Fake) || got == token.AccessToken.Reveal() {
+			t.Errorf("a process alone says %q", got)
+		}
+		return
+	}
+	store := refreshStore(t, dir)
+	p, err := oauth.Discover(t.Context(), issuer, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := oauth.NewClient(p, oauth.Credentials{ID: clientID}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		stale := in.Text()
+		got, err := store.Refresh(t.Context(), transfer,
+			func(t keystore.Token) bool { return t.AccessToken.Reveal() == stale },
+			func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
+				a, err := c.RefreshToken(ctx, old)
+				return a.Response, err
+			})
+		if err != nil {
+			fmt.Println("answer: error", err)
+			continue
+		}
+		fmt.Println("answer: " + got.AccessToken.Reveal())
+	}
+}
+
+type process struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	in  io.Writer
+	out *bufio.Scanner
+}
+
+func startRefresher(t *testing.T, issuer, dir string) *process {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestRefresher$")
+	cmd.Env = append(os.Environ(), refresherVariable+"="+issuer+" "+dir)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		cmd.Wait()
+	})
+	return &process{t, cmd, in, bufio.NewScanner(out)}
+}
+
+func (p *process) ask(stale string) {
+	if _, err := fmt.Fprintln(p.in, stale); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *process) answer() string {
+	for p.out.Scan() {
+		if answer, ok := strings.CutPrefix(p.out.Text(), "answer: "); ok {
+			return answer
+		}
+	}
+	p.t.Fatal("a process has ended")
+	return ""
+}

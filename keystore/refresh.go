@@ -1,0 +1,271 @@
+package keystore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Renew asks an issuer for new tokens in place of old, which is what the store
+// holds, and may spend its refresh token. An error that wraps ErrLoginRequired
+// says that the refresh token is dead (invalid_grant).
+//
+// ctx lasts as long as the answer may take: it does not end with the caller's,
+// since an answer that nobody waits for would be lost with the refresh token
+// that was spent for it.
+type Renew func(ctx context.Context, old Token) (TokenResponse, error)
+
+// Refresh returns a token of a resource server that is not stale, and renews it
+// if need be: once, however many processes and goroutines ask. It takes the
+// credential's lock, looks again whether the stored token is stale, and only
+// then, when a write has just succeeded, calls renew; what renew returns is
+// durable before anybody gets it.
+//
+// Whoever asks while another process renews waits for that, as long as ctx
+// lasts: then it is ErrBusy, which names the process. A caller whose ctx ends
+// during a renewal gets that error at once, and the renewal is finished and
+// stored without him; Close waits for it.
+//
+// A login that was stored meanwhile wins: its token is returned. One that was
+// removed meanwhile stays removed: ErrNotFound.
+//
+// Errors: ErrNotFound; ErrLoginRequired if the token cannot be renewed any more,
+// with namespace, resource server and reason; ErrBusy; what renew and the adapter
+// say. Nothing is deleted because a renewal has failed.
+func (s *Store) Refresh(ctx context.Context, resourceServer string, stale func(Token) bool, renew Renew) (Token, error) {
+	key := s.token(resourceServer)
+	if err := key.Check(); err != nil {
+		return Token{}, annotate(err, "refresh", key)
+	}
+	unlock, err := s.adapter.LockCredential(ctx, key)
+	if err != nil {
+		return Token{}, annotate(err, "refresh", key)
+	}
+	type result struct {
+		token Token
+		err   error
+	}
+	done := make(chan result, 1)
+	s.renewals.Add(1)
+	go func() {
+		defer s.renewals.Done()
+		t, err := s.refresh(ctx, key, stale, renew)
+		done <- result{t, errors.Join(err, unlock())}
+	}()
+	select {
+	case r := <-done:
+		return r.token, annotate(r.err, "refresh", key)
+	case <-ctx.Done():
+		return Token{}, annotate(Ended(ctx), "refresh", key)
+	}
+}
+
+// renewTime is how long an issuer may take to answer. Who holds the credential's
+// lock for longer has been stopped.
+const renewTime = 20 * time.Second
+
+// storeTime is how long storing an answer is tried again before it is given up.
+const storeTime = 10 * time.Second
+
+// refresh is Refresh for who holds the credential's lock.
+func (s *Store) refresh(ctx context.Context, key RecordKey, stale func(Token) bool, renew Renew) (Token, error) {
+	old, found, err := s.current(ctx, key)
+	if err != nil || !stale(old) {
+		return old, err
+	}
+	for again := true; ; again = false {
+		if err := s.announce(ctx, key, old); err != nil {
+			return Token{}, err
+		}
+		response, err := call(ctx, renew, old)
+		if err == nil {
+			return s.settle(ctx, key, old, response)
+		}
+		if !errors.Is(err, ErrLoginRequired) {
+			return Token{}, err
+		}
+		// Somebody who takes no lock may have renewed it: a dead refresh token
+		// says nothing about another one.
+		now, _, viewErr := s.current(ctx, key)
+		if viewErr != nil || now.sameLogin(old) || !again {
+			return Token{}, dead(err, old, found)
+		}
+		if old = now; !stale(old) {
+			return old, nil
+		}
+	}
+}
+
+// call asks the issuer. From here on the caller's context is not obeyed.
+func call(ctx context.Context, renew Renew, old Token) (TokenResponse, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewTime)
+	defer cancel()
+	return renew(ctx, old)
+}
+
+// current returns the token, and the record of a refresh that was begun and not
+// finished, if there is one that can be read.
+func (s *Store) current(ctx context.Context, key RecordKey) (t Token, found pending, err error) {
+	err = s.adapter.View(ctx, func(r Reader) error {
+		var err error
+		if t, err = getToken(r, key); err != nil {
+			return err
+		}
+		found, err = getPending(r, pendingKey(key))
+		if errors.Is(err, ErrNotFound) || unreadable(err) {
+			err = nil
+		}
+		return err
+	})
+	return t, found, err
+}
+
+// announce writes the pending record: the proof that an answer can be stored.
+func (s *Store) announce(ctx context.Context, key RecordKey, old Token) error {
+	payload, err := encodePending(newPending(old, s.now()))
+	if err != nil {
+		return err
+	}
+	return s.adapter.Update(ctx, func(w Writer) error {
+		now, err := getToken(w, key)
+		if err != nil {
+			return err
+		}
+		if !now.sameLogin(old) {
+			return &Error{Err: ErrBusy, Detail: "another login was stored meanwhile"}
+		}
+		return w.Put(pendingKey(key), payload)
+	})
+}
+
+// settle stores the answer, however often that takes, unless the login has been
+// removed or replaced meanwhile.
+func (s *Store) settle(ctx context.Context, key RecordKey, old Token, response TokenResponse) (Token, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	if err := response.answers(key); err != nil {
+		return Token{}, err
+	}
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		t, err := s.swap(ctx, key, old, response)
+		if err == nil || !worthAnotherTry(err) {
+			return t, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return Token{}, err
+		}
+	}
+}
+
+// swap is the compare-and-swap: the answer is stored only if the record still
+// holds the refresh token that was spent for it. Else a logout would be undone,
+// or a newer login overwritten.
+func (s *Store) swap(ctx context.Context, key RecordKey, old Token, response TokenResponse) (t Token, err error) {
+	err = s.update(ctx, "", func(w Writer, warn func(error)) error {
+		if t, err = getToken(w, key); err != nil {
+			return err
+		}
+		if t.sameLogin(old) {
+			if err := s.put(w, warn, response); err != nil {
+				return err
+			}
+			if t, err = getToken(w, key); err != nil {
+				return err
+			}
+		}
+		if err := w.Delete(pendingKey(key)); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return nil
+	})
+	return t, err
+}
+
+// worthAnotherTry: a disk may have room again, a keychain be unlocked. What is
+// wrong with the answer, or with the store, stays so.
+func worthAnotherTry(err error) bool {
+	for _, final := range []error{ErrNotFound, ErrInvalid, ErrTooLarge, ErrSubjectMismatch, ErrTampered, ErrCorrupt, ErrNoSeal} {
+		if errors.Is(err, final) {
+			return false
+		}
+	}
+	return true
+}
+
+// answers reports whether the response has the token that was asked for.
+func (r TokenResponse) answers(key RecordKey) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	for _, t := range r.Tokens {
+		if t.ResourceServer == key.Name {
+			return nil
+		}
+	}
+	return &Error{Err: ErrInvalid, Detail: "the answer has no token of this resource server"}
+}
+
+// sameLogin reports whether no login or renewal lies between two states of a
+// record.
+func (t Token) sameLogin(old Token) bool {
+	if t.RefreshToken.IsZero() && old.RefreshToken.IsZero() {
+		return t.AccessToken.Equal(old.AccessToken)
+	}
+	return t.RefreshToken.Equal(old.RefreshToken)
+}
+
+// dead names who may have spent the refresh token without storing the answer.
+func dead(err error, old Token, found pending) error {
+	detail := "the issuer does not take its refresh token any more"
+	if found.Spent == fingerprint(old.RefreshToken) {
+		detail += "; " + found.String()
+	}
+	return &Error{Err: fmt.Errorf("%w (%w)", ErrLoginRequired, err), Detail: detail}
+}
+
+// pending is the record of a refresh under way: the proof that the store can be
+// written, and what to say if the process is gone when the next one finds it.
+type pending struct {
+	Began int64  `json:"began"` // Unix time
+	PID   int    `json:"pid"`
+	Host  string `json:"host,omitempty"`
+	Spent string `json:"spent"` // SHA-256 of the refresh token, hexadecimal
+}
+
+func (p pending) String() string {
+	return fmt.Sprintf("process %d on %s began to renew it at %s and has stored no answer",
+		p.PID, p.Host, time.Unix(p.Began, 0).UTC().Format(time.RFC3339))
+}
+
+func newPending(t Token, now time.Time) pending {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown host"
+	}
+	return pending{now.Unix(), os.Getpid(), host, fingerprint(t.RefreshToken)}
+}
+
+func fingerprint(refreshToken Secret) string {
+	sum := sha256.Sum256([]byte(refreshToken.Reveal()))
+	return hex.EncodeToString(sum[:])
+}
+
+func pendingKey(token RecordKey) RecordKey {
+	return RecordKey{Namespace: token.Namespace, Kind: KindPending, Name: token.Name}
+}
+
+func encodePending(p pending) ([]byte, error) { return encode(p) }
+
+func getPending(r Reader, key RecordKey) (p pending, err error) {
+	payload, err := r.Get(key)
+	if err == nil {
+		err = decodeKnown(payload, &p, "began", "pid", "host", "spent")
+	}
+	return p, err
+}
