@@ -33,7 +33,8 @@ type limits struct {
 	answer time.Duration // what waits for a person
 
 	// settle is how long KWallet keeps an item in memory before it writes it,
-	// if nothing else is written meanwhile; saved is the same of KeePassXC.
+	// if nothing else is written meanwhile; saved is the same of KeePassXC, which
+	// derives a key first: a second with its usual setting, more with others.
 	settle, saved time.Duration
 
 	// shown is after what time a prompt is one that shows something: those of
@@ -48,7 +49,7 @@ func newSecretService(o Options) *secretService {
 		client: secretservice.New(o.Getenv),
 		opts:   o,
 		asking: make(chan struct{}, 1),
-		limits: limits{probe: probeTime, silent: silentTime, answer: 2 * time.Minute, settle: 6 * time.Second, saved: time.Second,
+		limits: limits{probe: probeTime, silent: silentTime, answer: 2 * time.Minute, settle: 6 * time.Second, saved: 5 * time.Second,
 			shown: 300 * time.Millisecond, after: time.After},
 	}
 }

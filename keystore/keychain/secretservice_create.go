@@ -90,7 +90,8 @@ func (b *secretService) send(p *patience, s *secretservice.Service, draft *secre
 
 // settle waits until the item is on the disk, where that comes later than the
 // answer. KWallet says that all is well some 5 seconds before, and one that is
-// killed meanwhile has an empty item at its next start; KeePassXC some 0.2.
+// killed meanwhile has an empty item at its next start; KeePassXC as many as its key
+// derivation takes, and it cannot be told when that is done.
 func (b *secretService) settle(p *patience, s *secretservice.Service, collection, item secretservice.Path, value keystore.Secret) error {
 	answered := time.Now()
 	late, err := s.AlsoOwns(p, kwallet...)

@@ -23,7 +23,7 @@ const secretsName = "org.freedesktop.secrets"
 
 func TestLimitsAreThoseOfTheContract(t *testing.T) {
 	got := newSecretService(Options{}).limits
-	if got.probe != 2*time.Second || got.silent != 3*time.Second || got.answer != 2*time.Minute || got.settle != 6*time.Second || got.saved != time.Second || got.shown > time.Second {
+	if got.probe != 2*time.Second || got.silent != 3*time.Second || got.answer != 2*time.Minute || got.settle != 6*time.Second || got.saved != 5*time.Second || got.shown > time.Second {
 		t.Errorf("%+v", got)
 	}
 }
