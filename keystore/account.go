@@ -53,6 +53,7 @@ func (s *Store) admit(r Reader, response TokenResponse) (claim, error) {
 	c.next.Subject = either(c.next.Subject, c.stored.Subject)
 	c.next.Issuer = either(c.next.Issuer, c.stored.Issuer)
 	c.next.ClientID = either(c.next.ClientID, c.stored.ClientID)
+	c.next.Username = either(c.next.Username, c.stored.Username)
 	return c, nil
 }
 

@@ -16,19 +16,28 @@ import (
 // A token's payload is what the issuer's SDKs write for it, untouched, inside
 // what this package adds:
 //
-//	{"issuer": URL, "client_id": ID, "token": {"access_token": …, "scope": …, …}}
+//	{"issuer": URL, "client_id": ID, …, "token": {"access_token": …, "scope": …, …}}
 //
 // so that no field of a foreign record can pass for one of ours.
 type tokenRecord struct {
-	Issuer   string          `json:"issuer,omitempty"`
-	ClientID string          `json:"client_id,omitempty"`
-	Token    json.RawMessage `json:"token"`
+	Issuer             string          `json:"issuer,omitempty"`
+	ClientID           string          `json:"client_id,omitempty"`
+	TokenEndpoint      string          `json:"token_endpoint,omitempty"`
+	RevocationEndpoint string          `json:"revocation_endpoint,omitempty"`
+	Grant              string          `json:"grant,omitempty"`
+	LoggedIn           int64           `json:"logged_in_at,omitempty"` // Unix time
+	Used               int64           `json:"used_at,omitempty"`      // Unix time
+	Token              json.RawMessage `json:"token"`
 }
+
+var tokenRecordNames = []string{"issuer", "client_id", "token_endpoint", "revocation_endpoint",
+	"grant", "logged_in_at", "used_at", "token"}
 
 type accountRecord struct {
 	Subject  string `json:"subject,omitempty"`
 	Issuer   string `json:"issuer,omitempty"`
 	ClientID string `json:"client_id,omitempty"`
+	Username string `json:"username,omitempty"`
 }
 
 // tokenFields are the fields of the Globus SDK's token record, version 1 and 2.
@@ -171,6 +180,7 @@ func encodeToken(key RecordKey, t Token) ([]byte, error) {
 		}
 	}
 	fields := []string{t.Scope, t.TokenType, t.IdentityID, t.Issuer, t.ClientID,
+		t.Endpoints.Token, t.Endpoints.Revocation, t.Grant,
 		t.AccessToken.Reveal(), t.RefreshToken.Reveal()}
 	if err := checkText("token", slices.AppendSeq(fields, maps.Keys(t.Extra))...); err != nil {
 		return nil, err
@@ -179,7 +189,10 @@ func encodeToken(key RecordKey, t Token) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload, err := encode(tokenRecord{t.Issuer, t.ClientID, record})
+	payload, err := encode(tokenRecord{
+		t.Issuer, t.ClientID, t.Endpoints.Token, t.Endpoints.Revocation, t.Grant,
+		seconds(t.LoggedIn), seconds(t.Used), record,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +204,7 @@ func encodeToken(key RecordKey, t Token) ([]byte, error) {
 
 func decodeToken(key RecordKey, payload []byte) (Token, error) {
 	var r tokenRecord
-	if err := decodeKnown(payload, &r, "issuer", "client_id", "token"); err != nil {
+	if err := decodeKnown(payload, &r, tokenRecordNames...); err != nil {
 		return Token{}, err
 	}
 	t, err := ParseTokenRecord(r.Token)
@@ -201,12 +214,34 @@ func decodeToken(key RecordKey, payload []byte) (Token, error) {
 	if t.ResourceServer != key.Name {
 		return Token{}, corrupt(fmt.Sprintf("the record is of resource server %q", t.ResourceServer))
 	}
-	t.Issuer, t.ClientID = r.Issuer, r.ClientID
+	if !inRange(r.LoggedIn) || !inRange(r.Used) {
+		return Token{}, corrupt("a time of the record is out of range")
+	}
+	t.Issuer, t.ClientID, t.Grant = r.Issuer, r.ClientID, r.Grant
+	t.Endpoints = Endpoints{r.TokenEndpoint, r.RevocationEndpoint}
+	t.LoggedIn, t.Used = at(r.LoggedIn), at(r.Used)
 	return t, nil
 }
 
+// seconds and at turn times into whole seconds and back; zero stays zero.
+func seconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+func at(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}
+
+func inRange(seconds int64) bool { return seconds >= 0 && seconds <= maxExpiry }
+
 func encodeAccount(a Account) ([]byte, error) {
-	if err := checkText("account", a.Subject, a.Issuer, a.ClientID); err != nil {
+	if err := checkText("account", a.Subject, a.Issuer, a.ClientID, a.Username); err != nil {
 		return nil, err
 	}
 	return encode(accountRecord(a))
@@ -225,7 +260,7 @@ func checkText(what string, texts ...string) error {
 
 func decodeAccount(payload []byte) (Account, error) {
 	var r accountRecord
-	err := decodeKnown(payload, &r, "subject", "issuer", "client_id")
+	err := decodeKnown(payload, &r, "subject", "issuer", "client_id", "username")
 	return Account(r), err
 }
 

@@ -32,7 +32,8 @@ func equalTokens(t *testing.T, a, b Token) bool {
 	return a.ResourceServer == b.ResourceServer && a.Scope == b.Scope && a.TokenType == b.TokenType &&
 		a.AccessToken.Equal(b.AccessToken) && a.RefreshToken.Equal(b.RefreshToken) &&
 		a.ExpiresAt.Equal(b.ExpiresAt) && a.IdentityID == b.IdentityID &&
-		a.Issuer == b.Issuer && a.ClientID == b.ClientID && maps.Equal(extras(t, a), extras(t, b))
+		a.Issuer == b.Issuer && a.ClientID == b.ClientID && a.Endpoints == b.Endpoints && a.Grant == b.Grant &&
+		a.LoggedIn.Equal(b.LoggedIn) && a.Used.Equal(b.Used) && maps.Equal(extras(t, a), extras(t, b))
 }
 
 func TestTokenComesBackAsItWas(t *testing.T) {
@@ -40,7 +41,9 @@ func TestTokenComesBackAsItWas(t *testing.T) {
 		"nothing but a name": {ResourceServer: "transfer"},
 		"everything": {ResourceServer: "transfer", Scope: "a b", TokenType: "Bearer",
 			AccessToken: NewSecret("a<>&\"\\\u2028é\U0001F511"), RefreshToken: NewSecret("r"),
-			ExpiresAt: time.Unix(1700000000, 0), IdentityID: "id", Issuer: "https://x?a=1&b=2", ClientID: "c"},
+			ExpiresAt: time.Unix(1700000000, 0), IdentityID: "id", Issuer: "https://x?a=1&b=2", ClientID: "c",
+			Endpoints: Endpoints{"https://x/token", "https://x/revoke"}, Grant: GrantClientCredentials,
+			LoggedIn: time.Unix(1600000000, 0), Used: time.Unix(1600000001, 0)},
 		"the last second":      {ResourceServer: "transfer", ExpiresAt: time.Unix(maxExpiry, 0)},
 		"the first second":     {ResourceServer: "transfer", ExpiresAt: time.Unix(1, 0)},
 		"another time zone":    {ResourceServer: "transfer", ExpiresAt: time.Unix(1700000000, 0).In(time.FixedZone("x", 7200))},
@@ -186,7 +189,7 @@ func TestPayloadsOfOursAreReadStrictly(t *testing.T) {
 }
 
 func TestAccountComesBackAsItWas(t *testing.T) {
-	for _, want := range []Account{{}, {"s", "https://i", "c"}, {Subject: `"<é`}} {
+	for _, want := range []Account{{}, {"s", "https://i", "c", "somebody"}, {Subject: `"<é`}} {
 		payload, err := encodeAccount(want)
 		if err != nil {
 			t.Fatal(err)

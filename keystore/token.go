@@ -22,9 +22,30 @@ type Token struct {
 	Issuer   string
 	ClientID string
 
+	// Endpoints are where the issuer takes secrets of this login, as they were
+	// when it was made: a refresh token goes nowhere else. Zero: not known.
+	Endpoints Endpoints
+
+	// Grant is how the token is renewed without a refresh token. "": it is not.
+	Grant string
+
+	// LoggedIn is when somebody logged in, and Used when the issuer last saw the
+	// refresh token, from which idle limits count. Whole seconds; zero: not known.
+	LoggedIn, Used time.Time
+
 	// Extra holds the fields of a foreign record that this package does not
 	// know, each as its JSON text. They survive every round trip.
 	Extra map[string]Secret
+}
+
+// GrantClientCredentials is the Grant of a token that the client has got for
+// itself, with its secret (RFC 6749 section 4.4).
+const GrantClientCredentials = "client_credentials"
+
+// Endpoints are URLs of an issuer. "" is one that it does not have.
+type Endpoints struct {
+	Token      string // RFC 6749 section 3.2
+	Revocation string // RFC 7009
 }
 
 // Expired reports whether the access token is over at now, or of unknown end.
@@ -52,6 +73,7 @@ type Account struct {
 	Subject  string // OpenID Connect "sub", unique at its issuer
 	Issuer   string // URL
 	ClientID string // of the last login
+	Username string // OpenID Connect "preferred_username", for people to read
 }
 
 // subject is the one identity that the response speaks of, "" if it names none.
@@ -105,6 +127,14 @@ func (next Token) renewed(prev Token) Token {
 		}
 		next.Issuer = either(next.Issuer, prev.Issuer)
 		next.ClientID = either(next.ClientID, prev.ClientID)
+		if next.Endpoints == (Endpoints{}) {
+			next.Endpoints = prev.Endpoints
+		}
+		if next.LoggedIn.IsZero() {
+			next.Grant = either(next.Grant, prev.Grant)
+		}
+		next.LoggedIn = later(next.LoggedIn, prev.LoggedIn)
+		next.Used = later(next.Used, prev.Used)
 	}
 	next.Extra = merged(next.Extra, prev.Extra)
 	return next
@@ -125,6 +155,13 @@ func merged(next, prev map[string]Secret) map[string]Secret {
 
 // same reports whether two facts do not contradict each other; "" is no fact.
 func same(a, b string) bool { return a == "" || b == "" || a == b }
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
 
 func either(a, b string) string {
 	if a != "" {

@@ -107,7 +107,7 @@ func (c *Client) ClientCredentials(ctx context.Context, scopes []string) (Answer
 	if scope != "" {
 		form.Set("scope", scope)
 	}
-	return c.tokens(ctx, form, asked{op: "client credentials", scope: scope})
+	return c.tokens(ctx, form, asked{op: "client credentials", scope: scope, grant: keystore.GrantClientCredentials})
 }
 
 // DependentTokens gets the tokens that a service of Globus, with a secret, needs

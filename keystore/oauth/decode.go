@@ -33,6 +33,7 @@ type asked struct {
 	at        time.Time // when it was asked
 	scope     string    // asked for, or held before a refresh; "": not known
 	refreshOf string    // the resource server, of a refresh
+	grant     string    // as keystore.Token has it
 	array     bool      // a bare array of tokens is due
 }
 
@@ -142,7 +143,8 @@ func (j tokenJSON) token(a asked) (keystore.Token, error) {
 	if err != nil {
 		return keystore.Token{}, err
 	}
-	return keystore.Token{
+	at := a.at.UTC().Truncate(time.Second)
+	t := keystore.Token{
 		ResourceServer: server,
 		Scope:          j.Scope,
 		AccessToken:    keystore.NewSecret(j.AccessToken),
@@ -151,7 +153,14 @@ func (j tokenJSON) token(a asked) (keystore.Token, error) {
 		ExpiresAt:      a.at.Add(lifetime).UTC().Truncate(time.Second),
 		Issuer:         a.provider.Issuer,
 		ClientID:       a.clientID,
-	}, nil
+		Endpoints:      keystore.Endpoints{Token: a.provider.TokenEndpoint, Revocation: a.provider.RevocationEndpoint},
+		Grant:          a.grant,
+		Used:           at,
+	}
+	if a.refreshOf == "" {
+		t.LoggedIn = at
+	}
+	return t, nil
 }
 
 // server is the resource server of a token: of a refresh that is the old one, so

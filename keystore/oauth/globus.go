@@ -4,6 +4,7 @@ package oauth
 // other issuers do not. No other file of this project knows a name of Globus.
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -89,6 +90,37 @@ func Globus(environment string) Provider {
 		RevocationEndpoint:    issuer + "/v2/oauth2/token/revoke",
 		JWKSURI:               issuer + "/jwk.json",
 	}
+}
+
+// Session is what a service demands of a login beyond its scopes. The zero
+// Session demands nothing.
+type Session struct {
+	Message      string   // for the person who logs in
+	Identities   []string // ids or user names that must be in the session
+	Policies     []string // ids of policies that it must satisfy
+	SingleDomain []string // domains, one of which all of it must be in
+	MFA          bool     // a second factor
+	Prompt       string   // "login": even who is logged in must do it again
+}
+
+// query are the parameters of an authorization request that ask for s.
+func (s Session) query() url.Values {
+	q := make(url.Values)
+	for name, value := range map[string]string{
+		"session_message":                s.Message,
+		"session_required_identities":    strings.Join(s.Identities, ","),
+		"session_required_policies":      strings.Join(s.Policies, ","),
+		"session_required_single_domain": strings.Join(s.SingleDomain, ","),
+		"prompt":                         s.Prompt,
+	} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	if s.MFA {
+		q.Set("session_required_mfa", "True")
+	}
+	return q
 }
 
 // grantDependentTokens is how a service gets tokens for the services that it
