@@ -25,7 +25,7 @@ import (
 )
 
 // Adapter is a keystore.StorageAdapter over one file. It is also a
-// keystore.BackupAdapter and a keystore.ResetAdapter.
+// keystore.BackupAdapter, a keystore.ResetAdapter and a keystore.SealingAdapter.
 type Adapter struct {
 	file   *storefile.File
 	unseal keystore.Unseal
@@ -165,6 +165,24 @@ func (a *Adapter) LockCredential(ctx context.Context, k keystore.RecordKey) (fun
 		return nil, err
 	}
 	return p.LockCredential(ctx, doc.header.StoreID, k)
+}
+
+// Sealer implements keystore.SealingAdapter.
+func (a *Adapter) Sealer(ctx context.Context) (keystore.StoreID, keystore.Sealer, error) {
+	p, end, err := a.file.Enter(ctx)
+	if err != nil {
+		return keystore.StoreID{}, nil, err
+	}
+	defer end()
+	doc, err := a.load(p)
+	if err != nil {
+		return keystore.StoreID{}, nil, err
+	}
+	if doc.header.IsZero() {
+		return keystore.StoreID{}, nil, a.file.Refuse(keystore.ErrNotFound, "there is no store yet")
+	}
+	sealer, err := a.sealer(ctx, doc)
+	return doc.header.StoreID, sealer, err
 }
 
 // load reads the store; without one the document is empty.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -26,9 +27,18 @@ type Renew func(ctx context.Context, old Token) (TokenResponse, error)
 // durable before anybody gets it.
 //
 // Whoever asks while another process renews waits for that, as long as ctx
-// lasts: then it is ErrBusy, which names the process. A caller whose ctx ends
-// during a renewal gets that error at once, and the renewal is finished and
-// stored without him; Close waits for it.
+// lasts and 30 seconds at most: then it is ErrBusy, which names the process.
+// A caller whose ctx ends during a renewal gets that error at once, and the
+// renewal is finished and stored without him; Close waits for it.
+//
+// An answer that cannot be stored is tried again for 10 seconds. Then it goes,
+// sealed, into Options.Spool, from where the next to refresh stores it. Where
+// there is none the caller gets the error, and this process keeps the answer and
+// the credential's lock, and goes on trying, until Close.
+//
+// stored, if not nil, is called with a renewed token, when that is stored and
+// nobody is kept waiting any more, also if the caller has gone; Refresh returns
+// after it.
 //
 // A login that was stored meanwhile wins: its token is returned. One that was
 // removed meanwhile stays removed: ErrNotFound.
@@ -36,12 +46,12 @@ type Renew func(ctx context.Context, old Token) (TokenResponse, error)
 // Errors: ErrNotFound; ErrLoginRequired if the token cannot be renewed any more,
 // with namespace, resource server and reason; ErrBusy; what renew and the adapter
 // say. Nothing is deleted because a renewal has failed.
-func (s *Store) Refresh(ctx context.Context, resourceServer string, stale func(Token) bool, renew Renew) (Token, error) {
+func (s *Store) Refresh(ctx context.Context, resourceServer string, stale func(Token) bool, renew Renew, stored func(Token)) (Token, error) {
 	key := s.token(resourceServer)
 	if err := key.Check(); err != nil {
 		return Token{}, annotate(err, "refresh", key)
 	}
-	unlock, err := s.adapter.LockCredential(ctx, key)
+	unlock, err := s.lock(ctx, key)
 	if err != nil {
 		return Token{}, annotate(err, "refresh", key)
 	}
@@ -49,12 +59,17 @@ func (s *Store) Refresh(ctx context.Context, resourceServer string, stale func(T
 		token Token
 		err   error
 	}
-	done := make(chan result, 1)
+	done := make(chan result, 2) // an answer that is held is told of before it is stored
 	s.renewals.Add(1)
 	go func() {
 		defer s.renewals.Done()
-		t, err := s.refresh(ctx, key, stale, renew)
-		done <- result{t, errors.Join(err, unlock())}
+		r := renewal{Store: s, key: key, held: func(err error) { done <- result{err: err} }}
+		t, err := r.refresh(ctx, stale, renew)
+		err = errors.Join(err, unlock())
+		if r.renewed && err == nil && stored != nil {
+			stored(t)
+		}
+		done <- result{t, err}
 	}()
 	select {
 	case r := <-done:
@@ -64,33 +79,63 @@ func (s *Store) Refresh(ctx context.Context, resourceServer string, stale func(T
 	}
 }
 
+// lockTime is how long the holder of a credential's lock is waited for: as long
+// as a renewal takes that goes wrong in every way but one.
+const lockTime = renewTime + storeTime
+
 // renewTime is how long an issuer may take to answer. Who holds the credential's
 // lock for longer has been stopped.
 const renewTime = 20 * time.Second
 
-// storeTime is how long storing an answer is tried again before it is given up.
+// storeTime is how long storing an answer is tried again before it is spooled.
 const storeTime = 10 * time.Second
 
-// refresh is Refresh for who holds the credential's lock.
-func (s *Store) refresh(ctx context.Context, key RecordKey, stale func(Token) bool, renew Renew) (Token, error) {
-	old, found, err := s.current(ctx, key)
+func (s *Store) lock(ctx context.Context, key RecordKey) (unlock func() error, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lockTime)
+	defer cancel()
+	return s.adapter.LockCredential(ctx, key)
+}
+
+// renewal is one call of Refresh that holds the credential's lock.
+type renewal struct {
+	*Store
+	key  RecordKey
+	held func(error) // told why the answer is stored nowhere yet
+
+	renewed bool // the token is the issuer's answer to this renewal
+
+	store  StoreID // known once it is announced, and so is
+	sealer Sealer  // what seals the store's records, if it says so
+}
+
+func (r *renewal) refresh(ctx context.Context, stale func(Token) bool, renew Renew) (Token, error) {
+	spooled, err := r.adopt(ctx, r.key)
+	if err != nil {
+		return Token{}, err
+	}
+	if !spooled.AccessToken.IsZero() && !stale(spooled) {
+		return spooled, nil
+	}
+	old, found, err := r.current(ctx, r.key)
 	if err != nil || !stale(old) {
 		return old, err
 	}
 	for again := true; ; again = false {
-		if err := s.announce(ctx, key, old); err != nil {
+		if err := r.announce(ctx, old); err != nil {
 			return Token{}, err
 		}
 		response, err := call(ctx, renew, old)
 		if err == nil {
-			return s.settle(ctx, key, old, response)
+			t, err := r.settle(ctx, old, response)
+			r.renewed = err == nil && t.AccessToken.Equal(response.token(r.key.Name).AccessToken)
+			return t, err
 		}
 		if !errors.Is(err, ErrLoginRequired) {
 			return Token{}, err
 		}
 		// Somebody who takes no lock may have renewed it: a dead refresh token
 		// says nothing about another one.
-		now, _, viewErr := s.current(ctx, key)
+		now, _, viewErr := r.current(ctx, r.key)
 		if viewErr != nil || now.sameLogin(old) || !again {
 			return Token{}, dead(err, old, found)
 		}
@@ -125,42 +170,70 @@ func (s *Store) current(ctx context.Context, key RecordKey) (t Token, found pend
 }
 
 // announce writes the pending record: the proof that an answer can be stored.
-func (s *Store) announce(ctx context.Context, key RecordKey, old Token) error {
-	payload, err := encodePending(newPending(old, s.now()))
+// What seals it is asked for now, so that the answer can be sealed whatever
+// becomes of the store and its key.
+func (r *renewal) announce(ctx context.Context, old Token) error {
+	payload, err := encodePending(newPending(old, r.now()))
 	if err != nil {
 		return err
 	}
-	return s.adapter.Update(ctx, func(w Writer) error {
-		now, err := getToken(w, key)
+	err = r.adapter.Update(ctx, func(w Writer) error {
+		now, err := getToken(w, r.key)
 		if err != nil {
 			return err
 		}
 		if !now.sameLogin(old) {
 			return &Error{Err: ErrBusy, Detail: "another login was stored meanwhile"}
 		}
-		return w.Put(pendingKey(key), payload)
+		return w.Put(pendingKey(r.key), payload)
 	})
+	if err == nil && r.spool != nil {
+		r.store, r.sealer, err = r.sealing(ctx)
+	}
+	return err
 }
 
 // settle stores the answer, however often that takes, unless the login has been
 // removed or replaced meanwhile.
-func (s *Store) settle(ctx context.Context, key RecordKey, old Token, response TokenResponse) (Token, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
-	defer cancel()
-	if err := response.answers(key); err != nil {
+func (r *renewal) settle(ctx context.Context, old Token, response TokenResponse) (Token, error) {
+	ctx = context.WithoutCancel(ctx)
+	if err := response.answers(r.key); err != nil {
 		return Token{}, err
 	}
-	for pause := 10 * time.Millisecond; ; pause *= 2 {
-		t, err := s.swap(ctx, key, old, response)
+	while, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	t, err := r.insist(ctx, while.Done(), old, response)
+	if err == nil || !worthAnotherTry(err) {
+		return t, err
+	}
+	if t, spoolErr := r.save(ctx, old, response); spoolErr == nil {
+		r.warn(annotate(&Error{Err: err, Detail: "the new token is kept in the spool until the store can be written"}, "refresh", r.key))
+		return t, nil
+	}
+	r.held(&Error{Err: err, Detail: "the new token is stored nowhere yet; this process keeps it, and goes on trying"})
+	return r.insist(ctx, r.closing, old, response)
+}
+
+// insist tries to store the answer, once at least, until it is stopped.
+func (r *renewal) insist(ctx context.Context, stop <-chan struct{}, old Token, response TokenResponse) (Token, error) {
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		t, err := r.swapWithin(ctx, old, response)
 		if err == nil || !worthAnotherTry(err) {
 			return t, err
 		}
 		select {
 		case <-time.After(pause):
-		case <-ctx.Done():
+		case <-stop:
 			return Token{}, err
 		}
 	}
+}
+
+// swapWithin is swap for as long as one try may take.
+func (r *renewal) swapWithin(ctx context.Context, old Token, response TokenResponse) (Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	return r.swap(ctx, r.key, old, response)
 }
 
 // swap is the compare-and-swap: the answer is stored only if the record still
@@ -236,6 +309,9 @@ type pending struct {
 	PID   int    `json:"pid"`
 	Host  string `json:"host,omitempty"`
 	Spent string `json:"spent"` // SHA-256 of the refresh token, hexadecimal
+
+	// Answer is the payload of the token that it was spent for, in the spool.
+	Answer json.RawMessage `json:"answer,omitempty"`
 }
 
 func (p pending) String() string {
@@ -248,7 +324,7 @@ func newPending(t Token, now time.Time) pending {
 	if err != nil {
 		host = "an unknown host"
 	}
-	return pending{now.Unix(), os.Getpid(), host, fingerprint(t.RefreshToken)}
+	return pending{Began: now.Unix(), PID: os.Getpid(), Host: host, Spent: fingerprint(t.RefreshToken)}
 }
 
 func fingerprint(refreshToken Secret) string {
@@ -265,7 +341,12 @@ func encodePending(p pending) ([]byte, error) { return encode(p) }
 func getPending(r Reader, key RecordKey) (p pending, err error) {
 	payload, err := r.Get(key)
 	if err == nil {
-		err = decodeKnown(payload, &p, "began", "pid", "host", "spent")
+		p, err = decodePending(payload)
 	}
+	return p, err
+}
+
+func decodePending(payload []byte) (p pending, err error) {
+	err = decodeKnown(payload, &p, "began", "pid", "host", "spent", "answer")
 	return p, err
 }

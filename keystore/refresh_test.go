@@ -68,7 +68,7 @@ func TestRefreshIsMadeOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 64 {
 		all.Go(func() {
-			got, err := s.Refresh(t.Context(), "rs", over, i.renew)
+			got, err := s.Refresh(t.Context(), "rs", over, i.renew, nil)
 			if err != nil || got.RefreshToken.Reveal() != "FakeRefresh1" {
 				t.Errorf("got %v", err)
 			}
@@ -83,14 +83,14 @@ func TestRefreshIsMadeOnce(t *testing.T) {
 func TestFreshTokenIsNotRenewed(t *testing.T) {
 	s, i := expired(t, memory.New())
 	for range 2 {
-		if _, err := s.Refresh(t.Context(), "rs", over, i.renew); err != nil {
+		if _, err := s.Refresh(t.Context(), "rs", over, i.renew, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if i.posts != 1 {
 		t.Errorf("%d requests, want 1", i.posts)
 	}
-	if _, err := s.Refresh(t.Context(), "other", over, i.renew); !errors.Is(err, keystore.ErrNotFound) {
+	if _, err := s.Refresh(t.Context(), "other", over, i.renew, nil); !errors.Is(err, keystore.ErrNotFound) {
 		t.Errorf("no such login: %v, want ErrNotFound", err)
 	}
 }
@@ -105,7 +105,7 @@ func TestAnswerIsStoredWithoutItsCaller(t *testing.T) {
 		cancel()
 		<-gone
 	}
-	if _, err := s.Refresh(ctx, "rs", over, i.renew); !errors.Is(err, context.Canceled) {
+	if _, err := s.Refresh(ctx, "rs", over, i.renew, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("the caller gets %v, want that he has gone", err)
 	}
 	close(gone)
@@ -128,7 +128,7 @@ func TestLogoutDuringARefreshStays(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := s.Refresh(t.Context(), "rs", over, i.renew); !errors.Is(err, keystore.ErrNotFound) {
+	if _, err := s.Refresh(t.Context(), "rs", over, i.renew, nil); !errors.Is(err, keystore.ErrNotFound) {
 		t.Errorf("%v, want ErrNotFound", err)
 	}
 	if _, err := s.Get(t.Context(), "rs"); !errors.Is(err, keystore.ErrNotFound) {
@@ -143,7 +143,7 @@ func TestLoginDuringARefreshWins(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	got, err := s.Refresh(t.Context(), "rs", over, i.renew)
+	got, err := s.Refresh(t.Context(), "rs", over, i.renew, nil)
 	if err != nil || got.RefreshToken.Reveal() != "FakeNewLogin" {
 		t.Errorf("got %q, %v, want the new login", got.RefreshToken.Reveal(), err)
 	}
@@ -156,7 +156,7 @@ func TestLoginDuringARefreshWins(t *testing.T) {
 func TestDeadRefreshToken(t *testing.T) {
 	s, i := expired(t, memory.New())
 	i.alive = "FakeAnother"
-	_, err := s.In("").Refresh(t.Context(), "rs", over, i.renew)
+	_, err := s.In("").Refresh(t.Context(), "rs", over, i.renew, nil)
 	if !errors.Is(err, keystore.ErrLoginRequired) || !strings.Contains(err.Error(), `"rs" in namespace "DEFAULT"`) {
 		t.Errorf("%v, want ErrLoginRequired that names the login", err)
 	}
@@ -179,11 +179,11 @@ func TestProcessThatSpentTheTokenIsNamed(t *testing.T) {
 	_, err := s.Refresh(t.Context(), "rs", over, func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
 		i.renew(ctx, old)
 		return keystore.TokenResponse{}, lost
-	})
+	}, nil)
 	if !errors.Is(err, lost) {
 		t.Fatal(err)
 	}
-	_, err = s.Refresh(t.Context(), "rs", over, i.renew)
+	_, err = s.Refresh(t.Context(), "rs", over, i.renew, nil)
 	if !errors.Is(err, keystore.ErrLoginRequired) || !strings.Contains(err.Error(), "process ") || !strings.Contains(err.Error(), "began to renew it at 2") {
 		t.Errorf("%v, want when and which process", err)
 	}
@@ -204,7 +204,7 @@ func TestRefreshTokenRenewedByOthers(t *testing.T) {
 			}
 		}
 		return i.renew(ctx, old)
-	})
+	}, nil)
 	if err != nil || got.RefreshToken.Reveal() != "FakeRefresh2" || posts != 2 {
 		t.Errorf("got %q, %v after %d requests, want the second to succeed", got.RefreshToken.Reveal(), err, posts)
 	}
@@ -228,7 +228,7 @@ func TestNoRefreshTokenIsSpentThatCannotBeReplaced(t *testing.T) {
 	a := &failing{StorageAdapter: memory.New()}
 	s, i := expired(t, a)
 	a.from, a.times = a.updates.Load()+1, 1000
-	if _, err := s.Refresh(t.Context(), "rs", over, i.renew); !errors.Is(err, keystore.ErrReadOnly) {
+	if _, err := s.Refresh(t.Context(), "rs", over, i.renew, nil); !errors.Is(err, keystore.ErrReadOnly) {
 		t.Errorf("%v, want ErrReadOnly", err)
 	}
 	if i.posts != 0 {
@@ -242,7 +242,7 @@ func TestAnswerIsStoredWhenTheDiskHasRoomAgain(t *testing.T) {
 		a := &failing{StorageAdapter: memory.New()}
 		s, i := expired(t, a)
 		a.from, a.times = a.updates.Load()+2, 5
-		got, err := s.Refresh(t.Context(), "rs", over, i.renew)
+		got, err := s.Refresh(t.Context(), "rs", over, i.renew, nil)
 		if err != nil || got.RefreshToken.Reveal() != "FakeRefresh1" {
 			t.Errorf("got %v", err)
 		}
@@ -257,11 +257,11 @@ func TestHangingIssuerIsLeft(t *testing.T) {
 		_, err := s.Refresh(t.Context(), "rs", over, func(ctx context.Context, _ keystore.Token) (keystore.TokenResponse, error) {
 			<-ctx.Done()
 			return keystore.TokenResponse{}, ctx.Err()
-		})
+		}, nil)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 20*time.Second {
 			t.Errorf("%v after %v, want to be left after 20 s", err, time.Since(began))
 		}
-		if _, err := s.Refresh(t.Context(), "rs", over, i.renew); err != nil {
+		if _, err := s.Refresh(t.Context(), "rs", over, i.renew, nil); err != nil {
 			t.Errorf("the next: %v", err)
 		}
 	})
@@ -274,7 +274,7 @@ func TestAnswerOfAnotherResourceServer(t *testing.T) {
 	other.ResourceServer = "other"
 	_, err := s.Refresh(t.Context(), "rs", over, func(context.Context, keystore.Token) (keystore.TokenResponse, error) {
 		return keystore.TokenResponse{Tokens: []keystore.Token{other}}, nil
-	})
+	}, nil)
 	if !errors.Is(err, keystore.ErrInvalid) {
 		t.Errorf("%v, want ErrInvalid", err)
 	}
@@ -327,8 +327,10 @@ func TestKilledAtEveryStep(t *testing.T) {
 			s, i := expired(t, keepOpen{shared})
 			m := &mortal{StorageAdapter: shared}
 			m.left.Store(n)
-			_, died := keystore.New(keepOpen{m}, nil).Refresh(t.Context(), "rs", over, i.renew)
-			got, err := s.Refresh(t.Context(), "rs", over, i.renew)
+			victim := keystore.New(keepOpen{m}, nil)
+			_, died := victim.Refresh(t.Context(), "rs", over, i.renew, nil)
+			victim.Close() // the kernel frees a dead process's locks
+			got, err := s.Refresh(t.Context(), "rs", over, i.renew, nil)
 			switch {
 			case err == nil && got.RefreshToken.Reveal() == i.alive:
 				kept++

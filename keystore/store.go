@@ -28,6 +28,10 @@ type Options struct {
 	// written and there is none. It runs outside of any Update. nil means
 	// that the adapter has a store from the start.
 	Create func(ctx context.Context) error
+
+	// Spool keeps the answer of a refresh that cannot be stored. nil: it is
+	// kept in memory until Close.
+	Spool Spool
 }
 
 // Store keeps logins, by the rules that hold for every adapter:
@@ -47,8 +51,11 @@ type Store struct {
 	now       func() time.Time
 	warn      func(error)
 	create    func(context.Context) error
+	spool     Spool
 
 	renewals *sync.WaitGroup // refreshes under way, of all namespaces
+	closing  chan struct{}   // closed by Close
+	close    func()          // closes closing, once
 }
 
 // New returns the Store over adapter, and from then on owns it. opts may be nil.
@@ -57,7 +64,9 @@ func New(adapter StorageAdapter, opts *Options) *Store {
 	if opts == nil {
 		opts = &Options{}
 	}
-	s := &Store{adapter: adapter, now: opts.Clock, warn: opts.Warn, create: opts.Create, renewals: new(sync.WaitGroup)}
+	s := &Store{adapter: adapter, now: opts.Clock, warn: opts.Warn, create: opts.Create, spool: opts.Spool,
+		renewals: new(sync.WaitGroup), closing: make(chan struct{})}
+	s.close = sync.OnceFunc(func() { close(s.closing) })
 	s.namespace = either(opts.Namespace, DefaultNamespace)
 	if s.now == nil {
 		s.now = time.Now
@@ -69,8 +78,9 @@ func New(adapter StorageAdapter, opts *Options) *Store {
 }
 
 // Close closes the adapter, for all namespaces. Refreshes under way are finished
-// first, their answers stored.
+// first, their answers stored or spooled, which takes 30 seconds at most.
 func (s *Store) Close() error {
+	s.close()
 	s.renewals.Wait()
 	return s.adapter.Close()
 }

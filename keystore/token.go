@@ -51,9 +51,9 @@ type Endpoints struct {
 // Expired reports whether the access token is over at now, or of unknown end.
 func (t Token) Expired(now time.Time) bool { return !now.Before(t.ExpiresAt) }
 
-// Renewable reports whether the token says all that a refresh needs.
+// Renewable reports whether the token says all that renewing it needs.
 func (t Token) Renewable() bool {
-	return !t.RefreshToken.IsZero() && t.Issuer != "" && t.ClientID != ""
+	return t.Issuer != "" && t.ClientID != "" && (!t.RefreshToken.IsZero() || t.Grant == GrantClientCredentials)
 }
 
 // Scopes returns the scopes one by one.

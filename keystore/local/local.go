@@ -43,6 +43,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/spool"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
@@ -175,6 +176,7 @@ func (p *Place) Store() *keystore.Store {
 		Clock:     p.opts.Clock,
 		Warn:      p.opts.Warn,
 		Create:    p.create,
+		Spool:     spool.Dir{Getenv: p.opts.Getenv},
 	})
 }
 
@@ -209,6 +211,14 @@ func (t tended) Update(ctx context.Context, fn func(keystore.Writer) error) erro
 		t.p.tidy(ctx)
 	}
 	return err
+}
+
+// Sealer implements keystore.SealingAdapter where the adapter does.
+func (t tended) Sealer(ctx context.Context) (keystore.StoreID, keystore.Sealer, error) {
+	if a, ok := t.StorageAdapter.(keystore.SealingAdapter); ok {
+		return a.Sealer(ctx)
+	}
+	return keystore.StoreID{}, nil, errors.ErrUnsupported
 }
 
 func (t tended) Close() error {

@@ -62,6 +62,10 @@ func (p *Place) rekey(ctx context.Context, c Change) error {
 	if !p.sealed {
 		return &keystore.Error{Err: keystore.ErrInvalid, Detail: "the records of this store lie in the keychain, and it has no key"}
 	}
+	// What waits in the spool is sealed with the key before.
+	if err := p.Store().Recover(ctx); err != nil {
+		return err
+	}
 	r, err := p.plan(ctx, c)
 	if err != nil {
 		return err

@@ -123,6 +123,11 @@ func (s Session) query() url.Values {
 	return q
 }
 
+// ClientConfig is the name of the configuration value in which a namespace keeps
+// its confidential client, {"client_id", "client_secret"}: the Globus CLI's name,
+// so that what is imported from there works.
+const ClientConfig = "auth_client_data"
+
 // grantDependentTokens is how a service gets tokens for the services that it
 // needs to do what was asked of it. Its answer is a JSON array.
 const grantDependentTokens = "urn:globus:auth:grant_type:dependent_token"

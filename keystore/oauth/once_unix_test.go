@@ -134,7 +134,7 @@ func TestStoppedRefresher(t *testing.T) {
 		func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
 			a, err := c.RefreshToken(ctx, old)
 			return a.Response, err
-		})
+		}, nil)
 	if !errors.Is(err, keystore.ErrBusy) || !strings.Contains(err.Error(), fmt.Sprint("pid ", stopped.cmd.Process.Pid)) {
 		t.Errorf("%v, want ErrBusy that names process %d", err, stopped.cmd.Process.Pid)
 	}
@@ -201,7 +201,7 @@ func TestRefresher(t *testing.T) {
 			func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
 				a, err := c.RefreshToken(ctx, old)
 				return a.Response, err
-			})
+			}, nil)
 		if err != nil {
 			fmt.Println("answer: error", err)
 			continue

@@ -2,44 +2,89 @@ package oauth
 
 import (
 	"context"
+	"errors"
+	"sync"
+	"time"
 
 	"golang.org/x/oauth2"
 
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
-// Source gives the access token of one login, and renews it.
+// Source gives the access token of one login, and renews it: once for all
+// processes that use the store, and stored before anybody gets it. It is an
+// oauth2.TokenSource and safe for concurrent use.
+//
+// Who renews a token, with which client and where, is what the store has recorded
+// of the login.
 type Source struct {
 	store          *keystore.Store
 	resourceServer string
+	opts           SourceOptions
+	uptime         func() time.Time // what it tells runs evenly, whatever becomes of the clock
+
+	mu      sync.Mutex
+	token   keystore.Token // last one given; guarded by mu
+	since   time.Time      // when it came, by uptime; guarded by mu
+	lives   time.Duration  // from then until it is stale; guarded by mu
+	hooks   int            // calls of OnRefresh under way; guarded by mu
+	silence time.Time      // until then the issuer is left alone; guarded by mu
+	because error          // as it has asked for that, or has failed; guarded by mu
 }
 
 // SourceOptions of a Source. The zero value is good.
-type SourceOptions struct{}
+type SourceOptions struct {
+	// MinTTL is how long a token must still be good for. 0 means the smaller of
+	// 60 seconds and half of its lifetime, which is also what holds where tokens
+	// do not live as long as MinTTL: those of such an issuer are given all the same.
+	MinTTL time.Duration
 
-// NewSource returns the Source of the login that store has at a resource server.
+	// OnRefresh is called after this Source has renewed the token: synchronously,
+	// when it is stored and no lock is held, and also if the caller who needed it
+	// has gone. Whoever asks the Source meanwhile, from inside too, gets the new
+	// token. It must not block for ever. (The semantics of golang/go#77502.)
+	OnRefresh func(context.Context, Refreshed)
+
+	// OnError is called when a renewal has failed, also if the old token is good
+	// for a moment yet and the caller hears nothing. The error wraps
+	// keystore.ErrLoginRequired if only a new login helps.
+	OnError func(context.Context, error)
+
+	// Secret is that of a confidential client. Zero: what the namespace keeps
+	// under ClientConfig, if that is of the same client.
+	Secret keystore.Secret
+
+	// Requests are the options of requests to the issuer; nil is good.
+	Requests *Options
+}
+
+// Refreshed is what OnRefresh is told.
+type Refreshed struct {
+	Token keystore.Token // as it is stored now
+
+	// Narrowed are scopes that the login had and that were not granted any
+	// more, Widened those that it had not. Both are sorted.
+	Narrowed, Widened []string
+}
+
+// NewSource returns the Source of the login that store has, or will have, at
+// a resource server. opts may be nil. Nothing is read before the first call.
 func NewSource(store *keystore.Store, resourceServer string, opts *SourceOptions) *Source {
-	return &Source{store: store, resourceServer: resourceServer}
+	s := &Source{store: store, resourceServer: resourceServer, uptime: time.Now}
+	if opts != nil {
+		s.opts = *opts
+	}
+	return s
 }
 
 // ResourceServer returns the name of the login.
 func (s *Source) ResourceServer() string { return s.resourceServer }
 
-// Get returns the login with an access token that is good for a while.
-func (s *Source) Get(ctx context.Context) (keystore.Token, error) {
-	return s.store.Get(ctx, s.resourceServer)
-}
-
-// Refused returns the login with another access token than the one that
-// a resource server has refused, or an error.
-func (s *Source) Refused(ctx context.Context, access keystore.Secret) (keystore.Token, error) {
-	return s.store.Get(ctx, s.resourceServer)
-}
-
 // Token implements oauth2.TokenSource.
 func (s *Source) Token() (*oauth2.Token, error) { return s.TokenContext(context.Background()) }
 
-// TokenContext is Token for as long as ctx lasts.
+// TokenContext is Get for users of package oauth2. The refresh token stays in the
+// store: two refreshers would destroy the login.
 func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	t, err := s.Get(ctx)
 	if err != nil {
@@ -47,3 +92,228 @@ func (s *Source) TokenContext(ctx context.Context) (*oauth2.Token, error) {
 	}
 	return &oauth2.Token{AccessToken: t.AccessToken.Reveal(), TokenType: t.TokenType, Expiry: t.ExpiresAt}, nil
 }
+
+// Get returns the login, with an access token that is good for MinTTL, and renews
+// it if need be.
+//
+// When ctx ends Get returns its error at once; a renewal under way is finished,
+// and stored, without the caller. A token that cannot be renewed is given until it
+// expires.
+//
+// Errors: keystore.ErrNotFound if nobody is logged in; keystore.ErrLoginRequired
+// if only a new login helps; keystore.ErrBusy after 30 seconds behind a process
+// that holds the login's lock, which it names; an [*Error] of the issuer; those of
+// the store.
+func (s *Source) Get(ctx context.Context) (keystore.Token, error) {
+	if t, ok := s.remembered(); ok {
+		return t, nil
+	}
+	t, err := s.store.Get(ctx, s.resourceServer)
+	if err != nil {
+		return keystore.Token{}, err
+	}
+	if !s.stale(t) {
+		s.remember(t)
+		return t, nil
+	}
+	return s.renew(ctx, t, s.stale)
+}
+
+// Refused returns the login with another access token than the one that
+// a resource server has refused (HTTP 401). It renews only if that is still the
+// stored one, and was not renewed within the last minute: the server would refuse
+// the next one too. Then the error is keystore.ErrLoginRequired.
+func (s *Source) Refused(ctx context.Context, access keystore.Secret) (keystore.Token, error) {
+	s.forget(access)
+	t, err := s.store.Get(ctx, s.resourceServer)
+	if err != nil {
+		return keystore.Token{}, err
+	}
+	refused := func(t keystore.Token) bool { return t.AccessToken.Equal(access) }
+	if !refused(t) {
+		return s.Get(ctx)
+	}
+	if age := s.store.Now().Sub(t.Used); age >= 0 && age < time.Minute {
+		return keystore.Token{}, s.loginRequired("its resource server refuses an access token that is not a minute old")
+	}
+	if !t.Renewable() {
+		return keystore.Token{}, s.loginRequired("its access token is refused, and it cannot be renewed")
+	}
+	return s.refresh(ctx, refused)
+}
+
+// renew replaces t, which is stale. One that has not expired yet is good enough if
+// that fails: the next call tries again.
+func (s *Source) renew(ctx context.Context, t keystore.Token, stale func(keystore.Token) bool) (keystore.Token, error) {
+	expired := s.expired(t)
+	if !t.Renewable() && expired {
+		return keystore.Token{}, s.loginRequired(notRenewable(t))
+	}
+	if !t.Renewable() {
+		return t, nil
+	}
+	if err := s.left(expired); err != nil {
+		if expired {
+			return keystore.Token{}, err
+		}
+		return t, nil
+	}
+	fresh, err := s.refresh(ctx, stale)
+	if err == nil || expired || ctx.Err() != nil || errors.Is(err, keystore.ErrNotFound) {
+		return fresh, err
+	}
+	return t, nil
+}
+
+func notRenewable(t keystore.Token) string {
+	if t.RefreshToken.IsZero() {
+		return "the access token has expired, and there is no refresh token"
+	}
+	return "the access token has expired, and the record does not say of which client it is"
+}
+
+func (s *Source) loginRequired(detail string) error {
+	return &keystore.Error{Key: s.key(), Err: keystore.ErrLoginRequired, Detail: detail}
+}
+
+func (s *Source) key() keystore.RecordKey {
+	return keystore.RecordKey{Namespace: s.store.Namespace(), Kind: keystore.KindToken, Name: s.resourceServer}
+}
+
+// refresh renews the token if it is stale, and tells what came of it.
+func (s *Source) refresh(ctx context.Context, stale func(keystore.Token) bool) (keystore.Token, error) {
+	var r renewing
+	t, err := s.store.Refresh(ctx, s.resourceServer, stale,
+		func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
+			answer, err := r.ask(ctx, s, old)
+			return answer.Response, err
+		},
+		func(t keystore.Token) { s.tell(ctx, r.told(t)) })
+	if err != nil {
+		s.failed(ctx, err)
+		return keystore.Token{}, err
+	}
+	if s.expired(t) {
+		return keystore.Token{}, &keystore.Error{Key: s.key(), Err: keystore.ErrUnavailable, Detail: "the new token was over before it was here"}
+	}
+	s.remember(t)
+	return t, nil
+}
+
+// tell calls the hook. Who asks the Source meanwhile must get the new token,
+// however short it lives.
+func (s *Source) tell(ctx context.Context, r Refreshed) {
+	s.remember(r.Token)
+	if s.opts.OnRefresh == nil {
+		return
+	}
+	s.hook(+1)
+	defer s.hook(-1)
+	s.opts.OnRefresh(context.WithoutCancel(ctx), r)
+}
+
+func (s *Source) hook(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hooks += n
+}
+
+// failed leaves the issuer alone for as long as it wants, and for some seconds
+// while the old token is good: each try may take 20.
+func (s *Source) failed(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		s.mu.Lock()
+		pause := retryPause
+		if e, ok := errors.AsType[*Error](err); ok {
+			pause = max(pause, e.RetryAfter)
+		}
+		s.silence, s.because = s.uptime().Add(pause), err
+		s.mu.Unlock()
+	}
+	if s.opts.OnError != nil {
+		s.opts.OnError(context.WithoutCancel(ctx), err)
+	}
+}
+
+const retryPause = 10 * time.Second
+
+// left returns why the issuer is to be left alone. Who has no token that is good
+// asks all the same, unless the issuer has said when.
+func (s *Source) left(expired bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, _ := errors.AsType[*Error](s.because)
+	asked := e != nil && e.RetryAfter > 0
+	if s.uptime().Before(s.silence) && (asked || !expired) {
+		return s.because
+	}
+	return nil
+}
+
+// remembered returns the last token if that is good, or if a hook is being told
+// of it.
+func (s *Source) remembered() (keystore.Token, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token.AccessToken.IsZero() {
+		return keystore.Token{}, false
+	}
+	return s.token, s.hooks > 0 || !s.old(s.token)
+}
+
+// remember keeps t. What is known of its age stays if it is here already: the
+// clock may have been set back since.
+func (s *Source) remember(t keystore.Token) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.token.AccessToken.Equal(t.AccessToken) {
+		s.since, s.lives = s.uptime(), t.ExpiresAt.Sub(s.store.Now())-s.leeway(t)
+	}
+	s.token = t
+}
+
+func (s *Source) forget(access keystore.Secret) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token.AccessToken.Equal(access) {
+		s.token = keystore.Token{}
+	}
+}
+
+// stale reports whether t is to be renewed.
+func (s *Source) stale(t keystore.Token) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.old(t)
+}
+
+// old is stale for who holds mu. A clock that was set back since the token came
+// would make it live longer: so it is old too if it has been in this process for
+// as long as it had to live, or if it comes from the future. Five minutes of that
+// may lie between two machines that share a store.
+func (s *Source) old(t keystore.Token) bool {
+	const skew = 5 * time.Minute
+	now := s.store.Now()
+	if t.Expired(now.Add(s.leeway(t))) || t.Used.After(now.Add(skew)) {
+		return true
+	}
+	return s.token.AccessToken.Equal(t.AccessToken) && s.uptime().Sub(s.since) >= s.lives
+}
+
+// leeway is how long before its end a token is renewed.
+func (s *Source) leeway(t keystore.Token) time.Duration {
+	if t.Used.IsZero() { // its lifetime is not known
+		return max(s.opts.MinTTL, defaultLeeway)
+	}
+	lifetime := t.ExpiresAt.Sub(t.Used)
+	if s.opts.MinTTL > 0 && s.opts.MinTTL < lifetime {
+		return s.opts.MinTTL
+	}
+	return max(0, min(defaultLeeway, lifetime/2))
+}
+
+// defaultLeeway is the Globus SDK's too.
+const defaultLeeway = 60 * time.Second
+
+// expired reports whether t must not be used any more.
+func (s *Source) expired(t keystore.Token) bool { return t.Expired(s.store.Now()) }

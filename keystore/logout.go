@@ -1,0 +1,82 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+)
+
+// Logout ends the login at a resource server: revoke ends it at its issuer, and
+// then it is removed. The credential's lock is held from before the login is
+// read until it is gone, so that no refresh comes between, which would bring it
+// back. If revoke fails the login stays as it is, so that this can be tried
+// again, and its error is returned; with a nil revoke the login is only removed.
+//
+// Once revoke has succeeded ctx is not obeyed any more. Errors: ErrNotFound; ErrBusy
+// after 30 seconds behind another process, which it names; those of revoke and of
+// the adapter. A login that cannot be read cannot be revoked: Delete removes it.
+func (s *Store) Logout(ctx context.Context, resourceServer string, revoke func(context.Context, Token) error) error {
+	key := s.token(resourceServer)
+	if err := key.Check(); err != nil {
+		return annotate(err, "log out", key)
+	}
+	unlock, err := s.lock(ctx, key)
+	if err != nil {
+		return annotate(err, "log out", key)
+	}
+	return annotate(errors.Join(s.logout(ctx, key, revoke), unlock()), "log out", key)
+}
+
+func (s *Store) logout(ctx context.Context, key RecordKey, revoke func(context.Context, Token) error) error {
+	if revoke != nil {
+		if err := s.revoke(ctx, key, revoke); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	if err := s.delete(ctx, key, pendingKey(key)); err != nil {
+		return err
+	}
+	return s.unspool(ctx, key)
+}
+
+// revoke revokes the token that is stored, or waits in the spool to be.
+func (s *Store) revoke(ctx context.Context, key RecordKey, revoke func(context.Context, Token) error) error {
+	t, err := s.adopt(ctx, key)
+	if err == nil && t.AccessToken.IsZero() {
+		t, _, err = s.current(ctx, key)
+	}
+	if err != nil {
+		return err
+	}
+	return revoke(ctx, t)
+}
+
+// unspool removes what the spool has of a login that is gone. Where it cannot be
+// found out what that is, nobody can use it either.
+func (s *Store) unspool(ctx context.Context, key RecordKey) error {
+	if s.spool == nil {
+		return nil
+	}
+	id, sealer, err := s.sealing(ctx)
+	if err != nil || sealer == nil {
+		return nil
+	}
+	return s.spool.Remove(ctx, id, pendingKey(key))
+}
+
+// Probe reports whether a login could be stored now: the key can be had, and
+// a record written. It makes the store if there is none, and leaves no other
+// trace. Who asks before a person logs in throws no login away.
+func (s *Store) Probe(ctx context.Context) error {
+	key := RecordKey{Namespace: s.namespace, Kind: KindPending, Name: "login"}
+	payload, err := encodePending(newPending(Token{}, s.now()))
+	if err != nil {
+		return annotate(err, "probe", key)
+	}
+	err = s.update(ctx, "probe", func(w Writer, _ func(error)) error { return w.Put(key, payload) })
+	if err != nil {
+		return err
+	}
+	return s.delete(ctx, key)
+}

@@ -1,0 +1,151 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/oauth2"
+
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// renewing is one renewal of a Source.
+type renewing struct{ answer Answer }
+
+// ask spends old's refresh token, or the client's secret.
+func (r *renewing) ask(ctx context.Context, s *Source, old keystore.Token) (Answer, error) {
+	c, err := clientOf(ctx, s.store, old, s.opts.Secret, s.opts.Requests)
+	if err != nil {
+		return Answer{}, err
+	}
+	if old.RefreshToken.IsZero() && old.Grant == keystore.GrantClientCredentials {
+		r.answer, err = c.ClientCredentials(ctx, old.Scopes())
+	} else {
+		r.answer, err = c.RefreshToken(ctx, old)
+	}
+	return r.answer, err
+}
+
+func (r *renewing) told(t keystore.Token) Refreshed {
+	return Refreshed{Token: t, Narrowed: r.answer.Narrowed, Widened: r.answer.Widened}
+}
+
+// clientOf returns the client that got t, with the endpoints that were recorded
+// when it did.
+func clientOf(ctx context.Context, store *keystore.Store, t keystore.Token, secret keystore.Secret, opts *Options) (*Client, error) {
+	p, err := providerOf(ctx, t, opts)
+	if err != nil {
+		return nil, err
+	}
+	if secret.IsZero() {
+		if secret, err = clientSecret(ctx, store, t.ClientID); err != nil {
+			return nil, err
+		}
+	}
+	return NewClient(p, Credentials{ID: t.ClientID, Secret: secret}, opts)
+}
+
+// providerOf returns where t's secrets may go. A login that was imported has no
+// endpoints recorded: then they are what the issuer itself says.
+func providerOf(ctx context.Context, t keystore.Token, opts *Options) (Provider, error) {
+	if t.Endpoints.Token != "" {
+		return Provider{Issuer: t.Issuer, TokenEndpoint: t.Endpoints.Token, RevocationEndpoint: t.Endpoints.Revocation}, nil
+	}
+	return Find(ctx, t.Issuer, opts)
+}
+
+// Find returns the endpoints of an issuer: of Globus Auth as they are known, of
+// others by [Discover].
+func Find(ctx context.Context, issuer string, opts *Options) (Provider, error) {
+	for _, environment := range globusEnvironments {
+		if p := Globus(environment); p.Issuer == issuer {
+			return p, nil
+		}
+	}
+	return Discover(ctx, issuer, opts)
+}
+
+// clientRecord is what ClientConfig holds.
+type clientRecord struct {
+	ID     string `json:"client_id"`
+	Secret string `json:"client_secret"`
+}
+
+// clientSecret returns the secret that the namespace keeps for a client; zero if
+// that is a public one.
+func clientSecret(ctx context.Context, store *keystore.Store, clientID string) (keystore.Secret, error) {
+	var c clientRecord
+	err := store.GetConfig(ctx, ClientConfig, &c)
+	if errors.Is(err, keystore.ErrNotFound) || err == nil && c.ID != clientID {
+		return keystore.Secret{}, nil
+	}
+	return keystore.NewSecret(c.Secret), err
+}
+
+// KeepSecret stores the secret of a confidential client in the namespace, where
+// Source and Logout find it.
+func KeepSecret(ctx context.Context, store *keystore.Store, c Credentials) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	return store.PutConfig(ctx, ClientConfig, clientRecord{c.ID, c.Secret.Reveal()})
+}
+
+// Logout ends the login at a resource server: its refresh token and its access
+// token are revoked at their issuer, and then it is removed, as
+// [keystore.Store.Logout] says. opts may be nil.
+//
+// Errors: keystore.ErrUnavailable if the issuer cannot be reached, has no
+// revocation endpoint, or is not known; then the login stays as it is. A nil revoke
+// of [keystore.Store.Logout] removes it all the same.
+func Logout(ctx context.Context, store *keystore.Store, resourceServer string, opts *Options) error {
+	return store.Logout(ctx, resourceServer, func(ctx context.Context, t keystore.Token) error {
+		if t.RefreshToken.IsZero() && t.Expired(store.Now()) {
+			return nil // nothing of it is of use to anybody
+		}
+		if t.Issuer == "" || t.ClientID == "" {
+			return &keystore.Error{Err: keystore.ErrUnavailable, Detail: "the record does not say of which client and issuer it is: it cannot be revoked"}
+		}
+		c, err := clientOf(ctx, store, t, keystore.Secret{}, opts)
+		if err != nil {
+			return err
+		}
+		return c.RevokeAll(ctx, t)
+	})
+}
+
+// RevokeAll revokes the refresh token of t, if it has one, and the access token.
+func (c *Client) RevokeAll(ctx context.Context, t keystore.Token) error {
+	for _, secret := range []keystore.Secret{t.RefreshToken, t.AccessToken} {
+		if secret.IsZero() {
+			continue
+		}
+		if err := c.Revoke(ctx, secret); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// OnTokenChange returns a hook for programs that have a refresher of their own
+// (the shape of golang/go#77502): it stores each token that it is told, as the
+// login at a resource server, whose issuer and client stay those that are stored.
+// failed hears what could not be stored; it may be nil. Two refreshers of one
+// login destroy it where refresh tokens rotate: then use a Source.
+func OnTokenChange(ctx context.Context, store *keystore.Store, resourceServer string, failed func(error)) func(*oauth2.Token) {
+	return func(t *oauth2.Token) {
+		scope, _ := t.Extra("scope").(string)
+		err := store.OnRefresh(ctx, keystore.TokenResponse{Tokens: []keystore.Token{{
+			ResourceServer: resourceServer,
+			Scope:          scope,
+			AccessToken:    keystore.NewSecret(t.AccessToken),
+			RefreshToken:   keystore.NewSecret(t.RefreshToken),
+			TokenType:      t.TokenType,
+			ExpiresAt:      t.Expiry,
+			Used:           store.Now(),
+		}}})
+		if err != nil && failed != nil {
+			failed(err)
+		}
+	}
+}

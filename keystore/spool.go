@@ -1,0 +1,188 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+)
+
+// Spool keeps what could not be stored, outside of the store and sealed like its
+// records, until the store can be written again. All methods may be called by
+// several goroutines and processes at once, of one record by one at a time.
+type Spool interface {
+	// Save keeps sealed in place of what was there, as durably as it can.
+	Save(ctx context.Context, store StoreID, k RecordKey, sealed []byte) error
+	// Load returns what Save has kept. ErrNotFound if there is nothing.
+	Load(ctx context.Context, store StoreID, k RecordKey) ([]byte, error)
+	// Remove removes it. It is no error if there is nothing.
+	Remove(ctx context.Context, store StoreID, k RecordKey) error
+	// Keys returns the records of a store that there are, in any order.
+	Keys(ctx context.Context, store StoreID) ([]RecordKey, error)
+}
+
+// SealingAdapter is an adapter whose records are sealed, so that they can lie
+// elsewhere too.
+type SealingAdapter interface {
+	StorageAdapter
+	// Sealer returns the id of the store, and what seals its records now. It
+	// may ask for the key. ErrNotFound if there is no store.
+	Sealer(ctx context.Context) (StoreID, Sealer, error)
+}
+
+// sealing returns what seals records for the spool, nil if nothing does.
+func (s *Store) sealing(ctx context.Context) (StoreID, Sealer, error) {
+	a, ok := s.adapter.(SealingAdapter)
+	if !ok {
+		return StoreID{}, nil, nil
+	}
+	id, sealer, err := a.Sealer(ctx)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return id, nil, nil
+	}
+	return id, sealer, err
+}
+
+// save puts the answer into the spool. It is sealed as a record of the refresh
+// under way, so that it opens as nothing else.
+func (r *renewal) save(ctx context.Context, old Token, response TokenResponse) (Token, error) {
+	if r.sealer == nil {
+		return Token{}, &Error{Err: ErrUnavailable, Detail: "there is no spool"}
+	}
+	t := response.token(r.key.Name).of(response.Account).renewed(old)
+	answer, err := encodeToken(r.key, t)
+	if err != nil {
+		return Token{}, err
+	}
+	p := newPending(old, r.now())
+	p.Answer = answer
+	payload, err := encodePending(p)
+	if err != nil {
+		return Token{}, err
+	}
+	key := pendingKey(r.key)
+	sealed, err := r.sealer.Seal(ctx, key, payload)
+	if err != nil {
+		return Token{}, err
+	}
+	return t, r.spool.Save(ctx, r.store, key, sealed)
+}
+
+// token returns the token of a resource server; the response has one.
+func (r TokenResponse) token(resourceServer string) Token {
+	for _, t := range r.Tokens {
+		if t.ResourceServer == resourceServer {
+			return t
+		}
+	}
+	return Token{}
+}
+
+// Recover stores what is in the spool: answers for which a refresh token was
+// spent, and which could not be stored then. Refresh does so by itself for the
+// token that it is asked for. What is not the successor of what is stored now is
+// discarded. Errors: of the first that still cannot be stored.
+func (s *Store) Recover(ctx context.Context) error {
+	if s.spool == nil {
+		return nil
+	}
+	id, sealer, err := s.sealing(ctx)
+	if sealer == nil {
+		if errors.Is(err, ErrNotFound) {
+			err = nil
+		}
+		return annotate(err, "recover", RecordKey{})
+	}
+	keys, err := s.spool.Keys(ctx, id)
+	if err != nil {
+		return annotate(err, "recover", RecordKey{})
+	}
+	for _, key := range keys {
+		if err := s.recover(ctx, tokenKey(key.Namespace, key.Name)); err != nil {
+			return annotate(err, "recover", key)
+		}
+	}
+	return nil
+}
+
+func (s *Store) recover(ctx context.Context, key RecordKey) error {
+	unlock, err := s.lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	t, err := s.In(key.Namespace).adopt(ctx, key)
+	if err == nil && !t.AccessToken.IsZero() {
+		err = &Error{Key: key, Err: ErrUnavailable, Detail: "the store cannot be written: a renewed token waits in the spool"}
+	}
+	return errors.Join(err, unlock())
+}
+
+// adopt stores what is in the spool for key; its caller holds the credential's
+// lock. If the store still cannot be written it returns the token that waits
+// there. What cannot be read is warned of and left to be replaced.
+func (s *Store) adopt(ctx context.Context, key RecordKey) (waits Token, err error) {
+	if s.spool == nil {
+		return Token{}, nil
+	}
+	id, sealer, err := s.sealing(ctx)
+	if err != nil || sealer == nil {
+		return Token{}, err
+	}
+	spooled, err := s.spool.Load(ctx, id, pendingKey(key))
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Token{}, nil
+	case unreadable(err): // nobody must be able to stop refreshes by planting something there
+		s.warn(annotate(&Error{Err: err, Detail: "the spool cannot be used"}, "refresh", key))
+		return Token{}, nil
+	case err != nil:
+		return Token{}, err
+	}
+	old, answer, err := s.successor(ctx, sealer, key, spooled)
+	if err != nil {
+		return Token{}, err
+	}
+	if !answer.AccessToken.IsZero() {
+		_, err = s.swap(ctx, key, old, TokenResponse{Tokens: []Token{answer}})
+	}
+	switch {
+	case err == nil || errors.Is(err, ErrNotFound):
+		return Token{}, s.spool.Remove(ctx, id, pendingKey(key))
+	case worthAnotherTry(err):
+		s.warn(annotate(&Error{Err: err, Detail: "its new token is kept in the spool until the store can be written"}, "refresh", key))
+		return answer, nil
+	}
+	return Token{}, err
+}
+
+// successor returns the stored token and what the spool has in its place; a zero
+// one if that is of no use: damaged, or not what the stored token was spent for.
+func (s *Store) successor(ctx context.Context, sealer Sealer, key RecordKey, sealed []byte) (old, answer Token, err error) {
+	old, _, err = s.current(ctx, key)
+	if errors.Is(err, ErrNotFound) {
+		return Token{}, Token{}, nil
+	}
+	if err != nil {
+		return Token{}, Token{}, err
+	}
+	spent, answer, err := openSpooled(ctx, sealer, key, sealed)
+	if unreadable(err) {
+		s.warn(annotate(&Error{Err: err, Detail: "a renewed token in the spool is lost"}, "refresh", key))
+		return old, Token{}, nil
+	}
+	if err != nil || spent != fingerprint(old.RefreshToken) || !answer.ExpiresAt.After(old.ExpiresAt) {
+		return old, Token{}, err
+	}
+	return old, answer, nil
+}
+
+func openSpooled(ctx context.Context, sealer Sealer, key RecordKey, sealed []byte) (spent string, t Token, err error) {
+	payload, err := sealer.Open(ctx, pendingKey(key), sealed)
+	if err != nil {
+		return "", Token{}, err
+	}
+	p, err := decodePending(payload)
+	if err != nil {
+		return "", Token{}, err
+	}
+	t, err = decodeToken(key, p.Answer)
+	return p.Spent, t, err
+}
