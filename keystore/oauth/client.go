@@ -14,8 +14,8 @@ import (
 // endpoints. It is safe for concurrent use, keeps no connection open between
 // requests, and needs no closing.
 //
-// Every method sends at most one request, of 20 seconds and 1 MiB of answer at
-// most, and returns an [*Error] that says what went wrong and whether the
+// Every method but Login sends at most one request, of 20 seconds and 1 MiB of
+// answer at most, and returns an [*Error] that says what went wrong and whether the
 // request may have been sent, or, before anything is sent, an error that wraps
 // keystore.ErrInvalid or keystore.ErrLoginRequired.
 type Client struct {
@@ -39,12 +39,13 @@ func NewClient(p Provider, c Credentials, opts *Options) (*Client, error) {
 // Answer is what a token endpoint has granted.
 type Answer struct {
 	// Response holds a token for each resource server, ready for a Store. Its
-	// Account has the issuer and the client of a new login, and no subject: that
-	// is known once IDToken has been verified. Of a refresh it is zero.
+	// Account has the issuer and the client of a new login; Login also fills in
+	// whose it is, if it could verify that. Of a refresh it is zero.
 	Response keystore.TokenResponse
 
-	// IDToken is what OpenID Connect adds to a login, not verified: nothing in
-	// it may be believed yet. Zero if there is none.
+	// IDToken is what OpenID Connect adds to a login. It has been verified if
+	// the Account has a Subject, else nothing in it may be believed. Zero if
+	// there is none.
 	IDToken keystore.Secret
 
 	// Narrowed are the scopes that were asked for, or held before a refresh, and

@@ -34,6 +34,7 @@ var (
 //   - keystore.ErrUnavailable: no answer, or one of 408, 429 and 5xx: the same
 //     request may succeed later
 //   - ErrRefused, ErrAnswer
+//   - keystore.ErrDeclined: the person who was to log in said no
 //   - context.Canceled: the caller gave up; context.DeadlineExceeded comes
 //     together with keystore.ErrUnavailable
 //
@@ -41,7 +42,9 @@ var (
 // the checked Code. Causes from the network are put in words of this package
 // and are not wrapped: theirs can quote the server.
 type Error struct {
-	Op     string // "exchange", "refresh", "client credentials", "dependent tokens", "revoke", "discover"
+	// Op is "login", "exchange", "verify", "refresh", "client credentials",
+	// "dependent tokens", "revoke" or "discover".
+	Op     string
 	Host   string // of the endpoint, with its port
 	Status int    // of HTTP; 0: no answer came
 	// Code is the error code of RFC 6749 or of Globus, of at most 64 letters,

@@ -128,6 +128,29 @@ func (s Session) query() url.Values {
 // so that what is imported from there works.
 const ClientConfig = "auth_client_data"
 
+// loginQuery are the parameters of an authorization request that depend on the
+// issuer. Globus issues refresh tokens only to who asks for access offline; that
+// is not a word of OAuth, and others do not hear it. What a Session demands is
+// asked of every issuer, "prompt" being OpenID Connect's: one that does not know
+// a parameter ignores it (RFC 6749 section 3.1), and to leave it out would not
+// make the service that has demanded it more content.
+func loginQuery(issuer string, s Session) url.Values {
+	q := s.query()
+	if isGlobus(issuer) {
+		q.Set("access_type", "offline")
+	}
+	return q
+}
+
+// codePage is the redirect URI of Globus's page that shows a code to be pasted;
+// "" if the issuer has none.
+func codePage(issuer string) string {
+	if !isGlobus(issuer) {
+		return ""
+	}
+	return issuer + "/v2/web/auth-code"
+}
+
 // grantDependentTokens is how a service gets tokens for the services that it
 // needs to do what was asked of it. Its answer is a JSON array.
 const grantDependentTokens = "urn:globus:auth:grant_type:dependent_token"

@@ -3,8 +3,11 @@ package oauthtest
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
+	"html"
 	"net/http"
 	"net/url"
+	"slices"
 )
 
 // serveToken is the token endpoint (RFC 6749 section 3.2).
@@ -62,14 +65,14 @@ func (s *Server) exchange(client string, form url.Values) *exchange {
 		c.challenge != base64.RawURLEncoding.EncodeToString(sum[:]) {
 		return s.deny("invalid_grant")
 	}
-	return s.granted(s.login(client, c.scope, true))
+	return s.granted(s.login(client, c.scope, c.nonce, true))
 }
 
 func (s *Server) clientCredentials(client, scope string) *exchange {
 	if s.secrets[client] == "" {
 		return s.deny("unauthorized_client")
 	}
-	return s.granted(s.login(client, scope, false))
+	return s.granted(s.login(client, scope, "", false))
 }
 
 func (s *Server) granted(doc map[string]any, err error) *exchange {
@@ -119,7 +122,7 @@ func (s *Server) revoke(r *http.Request) *exchange {
 	return good(map[string]any{"active": false})
 }
 
-// serveAuthorize logs Subject in without asking and sends the browser back
+// serveAuthorize logs the user in without asking and sends the browser back
 // (RFC 6749 section 4.1.2, with the issuer as in RFC 9207).
 func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 	s.count(func(c *Counts) { c.Other++ })
@@ -129,13 +132,36 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this is not a request of RFC 6749 with PKCE", http.StatusBadRequest)
 		return
 	}
-	s.mu.Lock()
-	name := s.newCode(code{q.Get("client_id"), q.Get("redirect_uri"), q.Get("code_challenge"), q.Get("scope")})
-	s.mu.Unlock()
-	redirect.RawQuery = url.Values{"code": {name}, "state": {q.Get("state")}, "iss": {s.URL}}.Encode()
+	redirect.RawQuery = s.authorize(q).Encode()
 	http.Redirect(w, r, redirect.String(), http.StatusFound)
 }
 
+// authorize returns what the browser is to bring back.
+func (s *Server) authorize(q url.Values) url.Values {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = q
+	back := url.Values{"state": {q.Get("state")}, "iss": {s.URL}}
+	if slices.ContainsFunc(s.demanded, func(name string) bool { return !q.Has(name) }) {
+		back.Set("error", "interaction_required")
+	} else {
+		back.Set("code", s.newCode(code{q.Get("client_id"), q.Get("redirect_uri"), q.Get("code_challenge"), q.Get("scope"), q.Get("nonce")}))
+	}
+	if s.callback != nil {
+		s.callback(back)
+	}
+	return back
+}
+
+// serveCodePage shows a code, for a person to paste.
+func (s *Server) serveCodePage(w http.ResponseWriter, r *http.Request) {
+	s.count(func(c *Counts) { c.Other++ })
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprintf(w, "<!DOCTYPE html><title>Code</title><textarea readonly>%s</textarea>", html.EscapeString(r.URL.Query().Get("code")))
+}
+
+// serveConfiguration has what a client reads, and what real issuers say beside
+// that.
 func (s *Server) serveConfiguration(w http.ResponseWriter, r *http.Request) {
 	s.count(func(c *Counts) { c.Other++ })
 	p := s.Provider()
@@ -145,6 +171,15 @@ func (s *Server) serveConfiguration(w http.ResponseWriter, r *http.Request) {
 		"token_endpoint":                        p.TokenEndpoint,
 		"revocation_endpoint":                   p.RevocationEndpoint,
 		"jwks_uri":                              p.JWKSURI,
+		"userinfo_endpoint":                     s.URL + "/v2/oauth2/userinfo",
+		"introspection_endpoint":                s.URL + "/v2/oauth2/token/introspect",
+		"response_types_supported":              []any{"code"},
+		"grant_types_supported":                 []any{"authorization_code", "refresh_token", "client_credentials"},
+		"subject_types_supported":               []any{"public"},
+		"scopes_supported":                      []any{"openid", "email", "profile"},
+		"token_endpoint_auth_methods_supported": []any{"client_secret_basic"},
+		"code_challenge_methods_supported":      []any{"S256"},
+		"claims_supported":                      []any{"iss", "sub", "aud", "exp", "iat", "at_hash", "preferred_username", "name", "email"},
 		"id_token_signing_alg_values_supported": []any{"RS512"},
 	}))
 }

@@ -13,12 +13,15 @@ import (
 	"github.com/globus-keys/globus-keys/keystore/oauth"
 )
 
-// Subject is who logs in at a Server.
-const Subject = "00000000-fake-4000-8000-000000000001"
+// Subject is who logs in at a Server, and Username what people call them.
+const (
+	Subject  = "00000000-fake-4000-8000-000000000001"
+	Username = "fake-person@example.org"
+)
 
 // code is an authorization code, good for one exchange.
 type code struct {
-	client, redirect, challenge, scope string
+	client, redirect, challenge, scope, nonce string
 }
 
 // access is what a token is good for.
@@ -48,7 +51,7 @@ func (s *Server) Code(client, redirect, verifier string, scopes ...string) strin
 	sum := sha256.Sum256([]byte(verifier))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.newCode(code{client, redirect, base64.RawURLEncoding.EncodeToString(sum[:]), strings.Join(scopes, " ")})
+	return s.newCode(code{client, redirect, base64.RawURLEncoding.EncodeToString(sum[:]), strings.Join(scopes, " "), ""})
 }
 
 // AccessToken makes an access token of a client, as a service may have got it
@@ -64,7 +67,7 @@ func (s *Server) Active(token string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.access[token]
-	return a != nil && !a.revoked && time.Now().Before(a.until)
+	return a != nil && !a.revoked && s.now().Before(a.until)
 }
 
 // Dead reports whether the refresh token would be refused.
@@ -98,7 +101,7 @@ func (s *Server) name(kind string) string {
 
 // login issues tokens for the scopes, one for each resource server, as Globus
 // writes them: the first at the top, the others in other_tokens.
-func (s *Server) login(client, scope string, refreshable bool) (map[string]any, error) {
+func (s *Server) login(client, scope, nonce string, refreshable bool) (map[string]any, error) {
 	servers, scopes, err := byServer(scope)
 	if err != nil {
 		return nil, err
@@ -116,14 +119,14 @@ func (s *Server) login(client, scope string, refreshable bool) (map[string]any, 
 	top["other_tokens"] = append([]any{}, tokens[1:]...)
 	top["state"] = "_default"
 	if slices.Contains(strings.Fields(scope), "openid") {
-		top["id_token"] = s.idToken(Subject, client)
+		top["id_token"] = s.newIDToken(client, nonce, top["access_token"].(string))
 	}
 	return top, nil
 }
 
 func (s *Server) newAccess(a access) map[string]any {
 	name := s.name("access")
-	s.access[name] = &accessToken{access: a, until: time.Now().Add(time.Duration(s.lifetime) * time.Second)}
+	s.access[name] = &accessToken{access: a, until: s.now().Add(time.Duration(s.lifetime) * time.Second)}
 	return map[string]any{
 		"access_token":    name,
 		"token_type":      "Bearer",

@@ -3,8 +3,9 @@
 // can be told to answer badly in more than a hundred ways.
 //
 // Its state is in the process that made it; other processes need its URL only,
-// and read its counters at URL + [CountsPath]. Every token that it makes begins
-// with [Fake], so that a test can look for leaks.
+// and read its counters at URL + [CountsPath]. Every code and token that it makes
+// begins with [Fake], so that a test can look for leaks; id_tokens are signed as
+// real ones are.
 package oauthtest
 
 import (
@@ -12,15 +13,18 @@ import (
 	"encoding/json"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/globus-keys/globus-keys/keystore/oauth"
 )
 
-// Fake is how every code and token of a Server begins.
+// Fake is how every code and token of a Server but the id_tokens begins.
 const Fake = "fake-"
 
 // CountsPath is where a Server tells its Counts as JSON.
@@ -75,7 +79,13 @@ type Server struct {
 	codes    map[string]*code
 	refresh  map[string]*refreshToken
 	access   map[string]*accessToken
-	idToken  func(subject, clientID string) string
+	idToken  func(*IDToken)
+	callback func(url.Values)
+	asked    url.Values // of the last authorization request
+	demanded []string
+	subject  string
+	username string
+	now      func() time.Time
 }
 
 // New starts a Server that speaks http and ends with the test. Its tokens live
@@ -95,7 +105,9 @@ func newServer(t testing.TB) *Server {
 		codes:    make(map[string]*code),
 		refresh:  make(map[string]*refreshToken),
 		access:   make(map[string]*accessToken),
-		idToken:  func(string, string) string { return Fake + "header.payload.signature" },
+		subject:  Subject,
+		username: Username,
+		now:      time.Now,
 	}
 	s.second = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.count(func(c *Counts) { c.Strays++ })
@@ -150,10 +162,43 @@ func (s *Server) AddClient(id, secret string) { s.locked(func() { s.secrets[id] 
 // or kill there. Several requests may call it at once. nil ends that.
 func (s *Server) BeforeAnswer(hook func(Event)) { s.locked(func() { s.hook = hook }) }
 
-// SetIDToken says how id_tokens are made, which come with the scope openid. The
-// one that is there from the start is not signed.
-func (s *Server) SetIDToken(make func(subject, clientID string) string) {
-	s.locked(func() { s.idToken = make })
+// SetIDToken changes the next id_tokens, which come with the scope openid, before
+// they are signed. nil ends that.
+func (s *Server) SetIDToken(change func(*IDToken)) { s.locked(func() { s.idToken = change }) }
+
+// SetUser says who logs in next; from the start it is Subject, called Username.
+func (s *Server) SetUser(subject, username string) {
+	s.locked(func() { s.subject, s.username = subject, username })
+}
+
+// SetClock says what time it is for the Server; nil: time.Now.
+func (s *Server) SetClock(now func() time.Time) {
+	if now == nil {
+		now = time.Now
+	}
+	s.locked(func() { s.now = now })
+}
+
+// SetCallback changes what browsers bring back from the authorization endpoint,
+// such as [Deny]. nil ends that.
+func (s *Server) SetCallback(change func(url.Values)) { s.locked(func() { s.callback = change }) }
+
+// Deny makes a callback that of a person who has said no.
+func Deny(q url.Values) {
+	q.Del("code")
+	q.Set("error", "access_denied")
+}
+
+// RequireSession makes the authorization endpoint refuse whoever does not ask
+// for the parameters, such as session_required_mfa. None ends that.
+func (s *Server) RequireSession(parameters ...string) { s.locked(func() { s.demanded = parameters }) }
+
+// LastAuthorize returns the parameters of the last authorization request, nil if
+// there was none.
+func (s *Server) LastAuthorize() url.Values {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.asked)
 }
 
 func (s *Server) locked(change func()) {
@@ -168,10 +213,8 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("POST /v2/oauth2/token/revoke", s.serveRevoke)
 	mux.HandleFunc("GET /v2/oauth2/authorize", s.serveAuthorize)
 	mux.HandleFunc("GET /.well-known/openid-configuration", s.serveConfiguration)
-	mux.HandleFunc("GET /jwk.json", func(w http.ResponseWriter, r *http.Request) {
-		s.count(func(c *Counts) { c.Other++ })
-		s.answer(w, r, good(map[string]any{"keys": []any{}}))
-	})
+	mux.HandleFunc("GET /v2/web/auth-code", s.serveCodePage)
+	mux.HandleFunc("GET /jwk.json", s.serveKeys)
 	mux.HandleFunc("GET "+CountsPath, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(s.Counts())

@@ -30,6 +30,14 @@ const (
 // Roots returns the authorities to trust, for [oauth.Options]; nil for http.
 func (s *Server) Roots() *x509.CertPool { return s.roots }
 
+// ClientTLS is for a browser that trusts Roots; nil for http.
+func (s *Server) ClientTLS() *tls.Config {
+	if s.roots == nil {
+		return nil
+	}
+	return &tls.Config{RootCAs: s.roots}
+}
+
 // NewTLS starts a Server that speaks https.
 func NewTLS(t testing.TB, kind TLS) *Server {
 	t.Helper()
