@@ -3,6 +3,7 @@
 package atomicfile_test
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
@@ -219,3 +220,63 @@ type noLinkFor struct {
 }
 
 func (f noLinkFor) Link(string, string) error { return f.err }
+
+// TestReadTrusted: the same plants are refused, as themselves and behind a link;
+// what is root's own is taken.
+func TestReadTrusted(t *testing.T) {
+	for reason, plant := range plants {
+		t.Run(reason, func(t *testing.T) {
+			if strings.Contains(reason, "uid") || strings.Contains(reason, "device") {
+				testenv.NeedRoot(t)
+			}
+			dir := t.TempDir()
+			path, target := filepath.Join(dir, "settings"), filepath.Join(dir, "target")
+			check(t, os.WriteFile(target, old, 0o600))
+			if strings.Contains(reason, "link") {
+				check(t, os.Symlink("target", path))
+				data, err := atomicfile.ReadTrusted(disk, path, 1<<20)
+				if err != nil || !bytes.Equal(data, old) {
+					t.Errorf("a link: %v", err)
+				}
+				check(t, os.Remove(target))
+				_, err = atomicfile.ReadTrusted(disk, path, 1<<20)
+				refused(t, err, path, "leads nowhere")
+				return
+			}
+			check(t, plant(path))
+			link := filepath.Join(t.TempDir(), "link")
+			check(t, os.Symlink(path, link))
+			for _, name := range []string{path, link} {
+				_, err := atomicfile.ReadTrusted(disk, name, 1<<20)
+				refused(t, err, name, reason)
+			}
+		})
+	}
+}
+
+func TestReadTrustedRefusesADirectoryOfOthers(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "settings")
+	check(t, os.WriteFile(path, old, 0o644))
+	if data, err := atomicfile.ReadTrusted(disk, path, int64(len(old))); err != nil || !bytes.Equal(data, old) {
+		t.Errorf("got %d bytes, %v", len(data), err)
+	}
+	if _, err := atomicfile.ReadTrusted(disk, path, int64(len(old)-1)); !errors.Is(err, keystore.ErrTooLarge) {
+		t.Errorf("got %v, want ErrTooLarge", err)
+	}
+	if _, err := atomicfile.ReadTrusted(disk, path+".not", 1<<20); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want ErrNotExist", err)
+	}
+	check(t, os.Chmod(dir, 0o777))
+	_, err := atomicfile.ReadTrusted(disk, path, 1<<20)
+	refused(t, err, dir, "can be written by others")
+}
+
+func TestReadTrustedTakesRootsFiles(t *testing.T) {
+	if _, err := os.Stat("/etc/passwd"); err != nil {
+		testenv.Missing(t, "a file of root")
+	}
+	if data, err := atomicfile.ReadTrusted(disk, "/etc/passwd", 1<<20); err != nil || len(data) == 0 {
+		t.Errorf("got %d bytes, %v", len(data), err)
+	}
+}

@@ -49,25 +49,35 @@ func whyNot(fsys FS, path string, flag int, err error) error {
 	return About(path, err)
 }
 
-func checkFile(path string, info fs.FileInfo) error {
+// checkFile takes files of the effective user and of others that are given.
+func checkFile(path string, info fs.FileInfo, others ...uint32) error {
 	if !info.Mode().IsRegular() {
 		return Refuse(path, "is "+kind(info.Mode())+", not a file: look who put it there, then remove it")
 	}
-	if bad := badOwner(info); bad != "" {
+	if bad := badOwner(info, others...); bad != "" {
 		return Refuse(path, bad+": remove it, or give it to the right user with chown")
 	}
 	return nil
 }
 
 // checkContent is checkFile for a file whose content we believe.
-func checkContent(path string, info fs.FileInfo) error {
-	if err := checkFile(path, info); err != nil {
+func checkContent(path string, info fs.FileInfo, others ...uint32) error {
+	if err := checkFile(path, info, others...); err != nil {
 		return err
 	}
 	if bad := badMode(info); bad != "" {
 		return Refuse(path, bad+": look at its content, then chmod 600")
 	}
 	return nil
+}
+
+// checkTrusted is checkContent for an open file that may be root's as well.
+func checkTrusted(path string, f File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return About(path, err)
+	}
+	return checkContent(path, info, 0)
 }
 
 // CheckDir refuses a directory in which others than the effective user and root

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/globus-keys/globus-keys/fileadapter"
+	"github.com/globus-keys/globus-keys/internal/userdir"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
@@ -76,7 +77,12 @@ func indexName(name string) string {
 	return "keychain+" + hex.EncodeToString(sum[:16]) + ".json"
 }
 
-func noDirectory(variable string) error {
-	return &keystore.Error{Op: "find the store", Err: keystore.ErrUnavailable,
-		Detail: fmt.Sprintf("%s is not set to an absolute path; name a store with --store file:PATH or GLOBUS_KEYS_STORE", variable)}
+// dataDir is where this user's stores lie.
+func dataDir(getenv func(string) string) (string, error) {
+	dir, err := userdir.Data(getenv)
+	if err != nil {
+		return "", &keystore.Error{Op: "find the store", Err: keystore.ErrUnavailable,
+			Detail: err.Error() + "; name a store with --store file:PATH or GLOBUS_KEYS_STORE"}
+	}
+	return dir, nil
 }
