@@ -4,9 +4,15 @@ package oauth
 // other issuers do not. No other file of this project knows a name of Globus.
 
 import (
+	"cmp"
+	"encoding/json"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
+	"unicode"
+
+	"github.com/globus-keys/globus-keys/internal/strictjson"
 )
 
 // Service is one well-known service of Globus, as it is in production.
@@ -123,6 +129,167 @@ func (s Session) query() url.Values {
 	return q
 }
 
+// Limits of a Requirement.
+const (
+	maxRequirement = 64 << 10 // bytes of the body
+	maxMessage     = 2048     // bytes
+	maxDemands     = 64       // scopes, identities, policies and domains, of each
+	maxDemand      = 256      // bytes of an identity, a policy or a domain
+)
+
+// Requirement is what a service demands of a login before it does what it was
+// asked: one for Scopes with Session is what helps.
+type Requirement struct {
+	Code    string   // "ConsentRequired", "AuthorizationRequired" or the service's own; made as Error.Code is
+	Scopes  []string // that consent is missing for
+	Session Session
+}
+
+// ParseRequirement reads the body of an API's answer with status 403: a Globus
+// Auth Requirements Error says there what would help. ok is false if it does
+// not, if it demands nothing, is larger than 64 KiB, or is not made as it should
+// be.
+//
+// There are several forms, new and old. The first good one counts: of the body
+// as a whole, then of what is in its "error" or its list "errors".
+//
+//	{"code": …, "authorization_parameters": {"required_scopes": […], "session_message": …, …}}
+//	{"authorization_parameters": {…}}, which is an "AuthorizationRequired"
+//	{"code": "ConsentRequired", "required_scopes": […], "message": …}
+//	{"code": "ConsentRequired", "required_scope": …, "description": …}
+//	{"error": "dependent_consent_required", "errors": [{"unapproved_scopes": […]}]}
+//
+// Lists of identities, policies and domains may be strings with commas.
+//
+// What it returns can be shown: scopes are as in RFC 6749; identities, policies
+// and domains are of printable ASCII without spaces and commas; what cannot be
+// printed in the message has become a space.
+func ParseRequirement(body []byte) (r Requirement, ok bool) {
+	if len(body) > maxRequirement || strictjson.Check(body, requirementNames...) != nil {
+		return Requirement{}, false
+	}
+	var top struct {
+		Error  json.RawMessage   `json:"error"`
+		Errors []json.RawMessage `json:"errors"`
+	}
+	if json.Unmarshal(body, &top) != nil {
+		return Requirement{}, false
+	}
+	dependent := string(top.Error) == `"dependent_consent_required"`
+	for i, text := range append([]json.RawMessage{body, top.Error}, top.Errors...) {
+		var j requirementJSON
+		if json.Unmarshal(text, &j) != nil {
+			continue
+		}
+		if dependent && i > 1 {
+			j = requirementJSON{Code: consentRequired, Scopes: j.Unapproved}
+		}
+		if r, ok := j.requirement(); ok {
+			return r, true
+		}
+	}
+	return Requirement{}, false
+}
+
+const (
+	consentRequired       = "ConsentRequired"
+	authorizationRequired = "AuthorizationRequired"
+)
+
+// requirementJSON is a requirement in any of its forms. null is as good as
+// absent.
+type requirementJSON struct {
+	Code       string `json:"code"`
+	Parameters *struct {
+		Message      string   `json:"session_message"`
+		Identities   commaList `json:"session_required_identities"`
+		Policies     commaList `json:"session_required_policies"`
+		SingleDomain commaList `json:"session_required_single_domain"`
+		MFA          bool     `json:"session_required_mfa"`
+		Prompt       string   `json:"prompt"`
+		Scopes       []string `json:"required_scopes"`
+	} `json:"authorization_parameters"`
+
+	Scopes      []string `json:"required_scopes"`   // Transfer
+	Message     string   `json:"message"`           // Transfer
+	Scope       string   `json:"required_scope"`    // old action providers
+	Description string   `json:"description"`       // old action providers
+	Unapproved  []string `json:"unapproved_scopes"` // Globus Auth
+}
+
+// requirementNames are the keys that must be spelled so.
+var requirementNames = []string{"code", "authorization_parameters", "session_message", "session_required_identities",
+	"session_required_policies", "session_required_single_domain", "session_required_mfa", "prompt", "required_scopes",
+	"message", "required_scope", "description", "unapproved_scopes", "error", "errors"}
+
+// commaList is a list, or a string with commas between its elements.
+type commaList []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *commaList) UnmarshalJSON(text []byte) error {
+	var joined string
+	if json.Unmarshal(text, (*[]string)(l)) == nil {
+		return nil
+	}
+	err := json.Unmarshal(text, &joined)
+	*l = strings.Split(joined, ",")
+	return err
+}
+
+// requirement returns j in the newest form, if it is sound.
+func (j requirementJSON) requirement() (r Requirement, ok bool) {
+	r.Code = j.Code
+	if j.Code == consentRequired {
+		r.Scopes = j.Scopes
+		if j.Scope != "" {
+			r.Scopes = append(r.Scopes, j.Scope)
+		}
+		r.Session.Message = cmp.Or(j.Message, j.Description)
+	}
+	if p := j.Parameters; p != nil {
+		r.Code = cmp.Or(j.Code, authorizationRequired)
+		r.Scopes = append(r.Scopes, p.Scopes...)
+		r.Session = Session{p.Message, p.Identities, p.Policies, p.SingleDomain, p.MFA, p.Prompt}
+	}
+	r.Session.Message = printable(r.Session.Message)
+	return r, r.sound()
+}
+
+// printable puts a space for what a terminal would act upon or not show.
+func printable(text string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text))
+}
+
+// sound reports whether r demands something and all of it is well made.
+func (r Requirement) sound() bool {
+	s := r.Session
+	something := len(r.Scopes)+len(s.Identities)+len(s.Policies)+len(s.SingleDomain) > 0 || s.MFA || s.Prompt != ""
+	return something &&
+		r.Code != "" && shownCode(r.Code, nil) == r.Code &&
+		len(s.Message) <= maxMessage &&
+		(s.Prompt == "" || s.Prompt == "login") &&
+		all(r.Scopes, oneScope) && len(strings.Join(r.Scopes, " ")) <= maxScope &&
+		all(s.Identities, oneDemand) && all(s.Policies, oneDemand) && all(s.SingleDomain, oneDemand)
+}
+
+func all(list []string, good func(string) bool) bool {
+	return len(list) <= maxDemands && !slices.ContainsFunc(list, func(s string) bool { return !good(s) })
+}
+
+// oneDemand reports whether s can be one of a list with commas.
+func oneDemand(s string) bool { return visibleText(s, maxDemand) && !strings.Contains(s, ",") }
+
+// oneScope reports whether s is one scope, with those that it depends on.
+func oneScope(s string) bool {
+	names := scopeNames(s)
+	return scopeText(s) && len(names) == 1 && names[0] != "" && strings.Count(s, "[") == strings.Count(s, "]")
+}
+
 // ClientConfig is the name of the configuration value in which a namespace keeps
 // its confidential client, {"client_id", "client_secret"}: the Globus CLI's name,
 // so that what is imported from there works.
@@ -157,13 +324,51 @@ const grantDependentTokens = "urn:globus:auth:grant_type:dependent_token"
 
 // isGlobus reports whether issuer is Globus Auth, which always names the
 // resource server of a token.
-func isGlobus(issuer string) bool {
+func isGlobus(issuer string) bool { return globusEnvironment(issuer) != "" }
+
+// globusEnvironment is the one whose Globus Auth issuer is, "" if it is none.
+func globusEnvironment(issuer string) string {
 	for _, environment := range globusEnvironments {
 		if known, _ := GlobusIssuer(environment); issuer == known {
-			return true
+			return environment
 		}
 	}
-	return false
+	return ""
+}
+
+// globusHosts returns the hosts that may see an access token of issuer for
+// resourceServer. They are known for the well-known services of Globus only.
+func globusHosts(issuer, resourceServer string) (hosts []string) {
+	environment := globusEnvironment(issuer)
+	for _, s := range Services() {
+		if environment != "" && s.ResourceServer == resourceServer {
+			hosts = append(hosts, hostIn(environment, s.Host))
+		}
+	}
+	return hosts
+}
+
+// hostIn is what host, of production, is called in another environment: auth and
+// the APIs have a domain for each, what runs on automate.globus.org does not.
+func hostIn(environment, host string) string {
+	const domain = "globus.org"
+	switch {
+	case environment == "production":
+		return host
+	case strings.HasSuffix(host, ".automate."+domain):
+		return environment + "." + host
+	}
+	issuer, _ := GlobusIssuer(environment)
+	return strings.TrimSuffix(host, domain) + strings.TrimPrefix(issuer, "https://auth.")
+}
+
+// IdleLimit returns how long a refresh token of issuer lives without use: with
+// Globus six months, taken as 180 days. 0: not known.
+func IdleLimit(issuer string) time.Duration {
+	if isGlobus(issuer) {
+		return 180 * 24 * time.Hour
+	}
+	return 0
 }
 
 // scopeNames splits a scope into names. Globus writes what a scope may do
