@@ -201,13 +201,13 @@ const (
 type requirementJSON struct {
 	Code       string `json:"code"`
 	Parameters *struct {
-		Message      string   `json:"session_message"`
+		Message      string    `json:"session_message"`
 		Identities   commaList `json:"session_required_identities"`
 		Policies     commaList `json:"session_required_policies"`
 		SingleDomain commaList `json:"session_required_single_domain"`
-		MFA          bool     `json:"session_required_mfa"`
-		Prompt       string   `json:"prompt"`
-		Scopes       []string `json:"required_scopes"`
+		MFA          bool      `json:"session_required_mfa"`
+		Prompt       string    `json:"prompt"`
+		Scopes       []string  `json:"required_scopes"`
 	} `json:"authorization_parameters"`
 
 	Scopes      []string `json:"required_scopes"`   // Transfer
