@@ -1,0 +1,25 @@
+//go:build unix
+
+package hook
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// alone gives cmd a session of its own. So it is killed together with what it
+// has started, and ^C is ours to obey; and a program that asks for a passphrase
+// fails at once: in a mere process group, without the terminal's foreground, it
+// would be stopped until its time is over.
+func alone(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Cancel = func() error {
+		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		if errors.Is(err, syscall.ESRCH) {
+			return os.ErrProcessDone
+		}
+		return err
+	}
+}
