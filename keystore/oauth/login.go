@@ -62,8 +62,9 @@ type LoginOptions struct {
 // every token name who has logged in.
 //
 // ctx and Wait hold until the answer of the browser is there. The code in it is
-// good once, so that the two requests that follow, of 20 seconds at most each,
-// are not given up.
+// good once, so that the requests that follow, of 20 seconds at most each, are
+// not given up. Tokens of a login whose id_token is not believed are revoked as
+// far as that can be done in 20 seconds more.
 //
 // Errors: an [*Error], of the Op "login" if the browser brought it and "verify"
 // if it is about the id_token; what ctx says when it ends; what Visit and Code
@@ -93,7 +94,24 @@ func (c *Client) redeem(ctx context.Context, a *attempt, code keystore.Secret) (
 	if err != nil {
 		return Answer{}, err
 	}
-	return c.identify(ctx, answer, a.nonce)
+	known, err := c.identify(ctx, answer, a.nonce)
+	if err != nil {
+		c.discard(ctx, answer)
+	}
+	return known, err
+}
+
+// discard revokes tokens that nobody will use.
+func (c *Client) discard(ctx context.Context, a Answer) {
+	ctx, cancel := context.WithTimeout(ctx, c.wire.timeout)
+	defer cancel()
+	for _, t := range a.Response.Tokens {
+		for _, secret := range []keystore.Secret{t.RefreshToken, t.AccessToken} {
+			if !secret.IsZero() {
+				c.Revoke(ctx, secret) // nothing helps if it fails
+			}
+		}
+	}
 }
 
 // attempt is one login under way.

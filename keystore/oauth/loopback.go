@@ -26,7 +26,7 @@ const (
 func (a *attempt) loopback(ctx context.Context) (keystore.Secret, error) {
 	waiting, cancel := a.waiting(ctx)
 	defer cancel()
-	l, err := listen()
+	l, err := listen("127.0.0.1:0", "[::1]:0")
 	if err != nil {
 		return keystore.Secret{}, err
 	}
@@ -45,9 +45,9 @@ func (a *attempt) loopback(ctx context.Context) (keystore.Secret, error) {
 	}
 }
 
-// listen takes any port. Only this machine can reach it.
-func listen() (net.Listener, error) {
-	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+// listen takes the first address that there is.
+func listen(addresses ...string) (net.Listener, error) {
+	for _, address := range addresses {
 		if l, err := net.Listen("tcp", address); err == nil {
 			return l, nil
 		}

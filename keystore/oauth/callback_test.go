@@ -1,0 +1,138 @@
+package oauth
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+func newAttempt(t testing.TB, p Provider, opts LoginOptions) *attempt {
+	t.Helper()
+	c, err := NewClient(p, Credentials{ID: "fake-client"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Visit = func(context.Context, string) error { return nil }
+	a, err := c.attempt(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.redirect = "http://127.0.0.1:50000"
+	return a
+}
+
+func TestAuthorizationRequest(t *testing.T) {
+	elsewhere := Provider{Issuer: "https://login.example", TokenEndpoint: "https://login.example/token",
+		AuthorizationEndpoint: "https://login.example/go?tenant=a+b&client_id=evil&state=evil"}
+	session := Session{Policies: []string{"p", "q"}, SingleDomain: []string{"d"}, MFA: true, Prompt: "login"}
+	for _, c := range []struct {
+		provider Provider
+		session  Session
+		want     url.Values
+	}{
+		{elsewhere, Session{}, url.Values{"tenant": {"a b"}}},
+		{elsewhere, session, url.Values{"tenant": {"a b"}, "prompt": {"login"}, "session_required_policies": {"p,q"},
+			"session_required_single_domain": {"d"}, "session_required_mfa": {"True"}}},
+		{Globus("preview"), Session{}, url.Values{"access_type": {"offline"}}},
+		{Globus("production"), session, url.Values{"access_type": {"offline"}, "prompt": {"login"}, "session_required_policies": {"p,q"},
+			"session_required_single_domain": {"d"}, "session_required_mfa": {"True"}}},
+	} {
+		a := newAttempt(t, c.provider, LoginOptions{Scopes: []string{"openid", "x[*y z]"}, Session: c.session})
+		text, err := a.url()
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, query, _ := strings.Cut(text, "?")
+		if endpoint, _, _ := strings.Cut(c.provider.AuthorizationEndpoint, "?"); page != endpoint {
+			t.Errorf("the page is %q", page)
+		}
+		got, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.want["response_type"], c.want["client_id"], c.want["scope"] = []string{"code"}, []string{"fake-client"}, []string{"openid x[*y z]"}
+		c.want["redirect_uri"], c.want["state"], c.want["nonce"] = []string{a.redirect}, []string{a.state}, []string{a.nonce}
+		c.want["code_challenge"], c.want["code_challenge_method"] = got["code_challenge"], []string{"S256"}
+		if got.Encode() != c.want.Encode() {
+			t.Errorf("the request is\n%v, want\n%v", got, c.want)
+		}
+		if strings.Contains(text, a.verifier) || len(a.verifier) != 43 || a.state == a.nonce || a.state == a.verifier {
+			t.Error("the request shows its verifier, or a secret has two uses")
+		}
+	}
+}
+
+// RFC 7636 appendix B.
+func TestChallenge(t *testing.T) {
+	a := newAttempt(t, Globus("production"), LoginOptions{Scopes: []string{"x"}})
+	a.verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+	if text, _ := a.url(); !strings.Contains(text, "code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&") {
+		t.Errorf("the request is %s", text)
+	}
+}
+
+func TestListenTakesWhatThereIs(t *testing.T) {
+	l, err := listen("192.0.2.1:0", "127.0.0.1:0") // the first is nobody's (RFC 5737)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		t.Errorf("it listens on %v", l.Addr())
+	}
+	if _, err := listen("192.0.2.1:0"); !errors.Is(err, keystore.ErrUnavailable) {
+		t.Errorf("where there is no address: %v", err)
+	}
+}
+
+// FuzzCallback holds what a browser or a person brings to: no panic, no code
+// without the state but a bare one, no error that tells a secret, and what is
+// accepted means the same when it is written anew.
+func FuzzCallback(f *testing.F) {
+	a := newAttempt(f, Provider{Issuer: "https://login.example", TokenEndpoint: "https://login.example/token",
+		AuthorizationEndpoint: "https://login.example/go"}, LoginOptions{Scopes: []string{"openid"}})
+	a.state, a.nonce, a.verifier = "fake-state-0123456789", "fake-nonce-0123456789", "fake-verifier-0123456789"
+	for _, text := range []string{
+		"code=fake-code&state=fake-state-0123456789",
+		"code=fake-code&state=fake-state-0123456789&iss=https%3A%2F%2Flogin.example",
+		"error=access_denied&state=fake-state-0123456789", "error=fake-state-0123456789&state=fake-state-0123456789",
+		"state=fake-state-0123456789&state=fake-state-0123456789", "code=%zz", "a;b", "", "fake-code", "  fake-code\n",
+	} {
+		f.Add(text)
+		f.Add("http://127.0.0.1:50000/?" + text)
+		f.Add("127.0.0.1:50000?" + text + "#x")
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		code, err := a.read(text)
+		q, _ := url.ParseQuery(text)
+		checkRead(t, code, err)
+		if err == nil && (q.Get("state") != a.state || q.Get("code") != code.Reveal()) {
+			t.Fatalf("%q is accepted as %q", text, code.Reveal())
+		}
+		if again, err2 := a.read(q.Encode()); err == nil && (err2 != nil || !again.Equal(code)) {
+			t.Fatalf("written anew it is not the same: %v", err2)
+		}
+		if code, err = a.pasted(text); errors.Is(err, errStray) {
+			t.Fatalf("what was pasted fails with %v", err)
+		}
+		checkRead(t, code, err)
+		if err == nil && strings.Contains(text, "?") && !strings.Contains(text, "state") && !strings.Contains(text, "%") {
+			t.Fatalf("%q is accepted", text)
+		}
+	})
+}
+
+func checkRead(t *testing.T, code keystore.Secret, err error) {
+	t.Helper()
+	if (err == nil) != visibleText(code.Reveal(), maxToken) || err != nil && !code.IsZero() {
+		t.Fatalf("there is the code %q, and %v", code.Reveal(), err)
+	}
+	if err != nil && (strings.Contains(err.Error(), "fake-") || !asciiText(err.Error(), 300)) {
+		t.Fatalf("the error is %q", err)
+	}
+}
