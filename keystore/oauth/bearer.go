@@ -35,7 +35,7 @@ type TransportOptions struct {
 	Hosts []string
 
 	// Base sends the requests. nil means one like http.DefaultTransport, which
-	// does not ask a proxy or a resolver for loopback addresses.
+	// asks no resolver where localhost is.
 	Base http.RoundTripper
 }
 
@@ -82,15 +82,14 @@ func newBearer(source login, opts *TransportOptions) *Transport {
 	return t
 }
 
-// defaultBase is http.DefaultTransport with the rules for loopback addresses
-// that token requests have.
+// defaultBase is http.DefaultTransport with connections that are made as those
+// for token requests. It asks no proxy for loopback addresses either.
 func defaultBase() http.RoundTripper {
 	known, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
 		return http.DefaultTransport // somebody has put his own there
 	}
 	base := known.Clone()
-	base.Proxy = proxy
 	base.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, maxTime)
 		defer cancel()

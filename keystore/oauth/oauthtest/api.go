@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // Groups is the resource server of an API.
@@ -120,7 +119,7 @@ func (s *Server) accepts(token, resourceServer string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.access[token]
-	return a != nil && !a.revoked && time.Now().Before(a.until) && a.server == resourceServer
+	return a != nil && !a.revoked && s.now().Before(a.until) && a.server == resourceServer
 }
 
 func refuse(w http.ResponseWriter, _ *http.Request) {
