@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/memory"
 )
 
 // recorder is a transport that keeps the requests and answers with a redirect,
@@ -68,7 +69,7 @@ func requestGoesAstray(t *testing.T, r *rand.Rand, p Provider, checked *int) boo
 	}
 	*checked++
 	secret, endpoint := keystore.NewSecret("fake-token"), p.TokenEndpoint
-	switch r.IntN(3) {
+	switch r.IntN(4) {
 	case 0:
 		c.RefreshToken(context.Background(), keystore.Token{RefreshToken: secret, Issuer: p.Issuer, ClientID: "client", ResourceServer: "r"})
 	case 1:
@@ -76,12 +77,25 @@ func requestGoesAstray(t *testing.T, r *rand.Rand, p Provider, checked *int) boo
 	case 2:
 		endpoint = p.RevocationEndpoint
 		c.Revoke(context.Background(), secret)
+	case 3: // the endpoint is what the store has recorded, the issuer is anybody
+		renewStored(secret, p, credentials, rec)
 	}
 	if len(rec.requests) != 1 {
 		t.Errorf("there were %d requests", len(rec.requests))
 		return true
 	}
 	return astray(t, rec.requests[0], endpoint)
+}
+
+// renewStored renews a login that is kept in a store.
+func renewStored(refresh keystore.Secret, p Provider, c Credentials, rec *recorder) {
+	store := keystore.New(memory.New(), nil)
+	defer store.Close()
+	store.Put(context.Background(), keystore.TokenResponse{Tokens: []keystore.Token{{
+		ResourceServer: "r", AccessToken: keystore.NewSecret("fake-access"), RefreshToken: refresh, Issuer: p.Issuer, ClientID: c.ID,
+		Endpoints: keystore.Endpoints{Token: p.TokenEndpoint, Revocation: p.RevocationEndpoint}}}})
+	s := NewSource(store, "r", &SourceOptions{Secret: c.Secret, Requests: &Options{transport: rec}})
+	s.Get(context.Background())
 }
 
 func astray(t *testing.T, req *http.Request, endpoint string) bool {
