@@ -41,7 +41,8 @@ var outcomes = []struct {
 	hint string
 }{
 	{errCancelled, 2, ""},
-	{keystore.ErrLoginRequired, 4, "log in again with the program that you use for it, then {} import its file"},
+	{keystore.ErrLoginRequired, 4, "{} login logs in again"},
+	{errTooSoon, 8, ""},
 	{keychain.ErrKeyLost, 7, "bring the keychain's own file back from a backup, or open the store with its passphrase if it has one: {} --key passphrase verify; the holder of a recovery recipient reads the records with age; last resort: {} reset moves the store aside"},
 	{keystore.ErrTampered, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
 	{keystore.ErrNoSeal, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,6 +26,10 @@ func main() { os.Exit(run()) }
 // cancelled. A second signal ends it at once.
 const grace = 10 * time.Second
 
+// graceOfRenewal is the same for one whose refresh token, or code, is spent already:
+// what an issuer and a disk may take together.
+const graceOfRenewal = 40 * time.Second
+
 // run is main for the tests, which run it as a command.
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -37,11 +42,15 @@ func run() int {
 		return code
 	case <-ctx.Done():
 	}
-	select {
-	case code := <-done:
-		return code
-	case <-time.After(grace): // it reads from a pipe that nobody writes to
-		return a.fail(a.root(), errCancelled)
+	for limit := time.Now().Add(graceOfRenewal); ; {
+		select {
+		case code := <-done:
+			return code
+		case <-time.After(grace):
+			if a.finishing.Load() == 0 || time.Now().After(limit) { // it reads from a pipe that nobody writes to
+				return a.fail(a.root(), errCancelled)
+			}
+		}
 	}
 }
 
@@ -57,6 +66,8 @@ type app struct {
 	keyFromEnv     bool
 	key            string
 	noPrompt       bool
+
+	finishing atomic.Int32 // things under way that must not be broken off
 }
 
 // testWorkFactor makes scrypt quick in tests; 0 is the strength that users get.
@@ -103,6 +114,7 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 	f.StringVar(&a.key, "key", "", "`where` the key of a new store goes, or is looked for: keychain or passphrase (default: keychain if there is one)")
 	f.BoolVar(&a.noPrompt, "no-prompt", false, "never ask anything (also GLOBUS_KEYS_NO_PROMPT=1)")
 	root.AddCommand(
+		a.loginCommand(), a.logoutCommand(), a.refreshCommand(), a.whoamiCommand(), a.preflightCommand(),
 		a.importCommand(), a.tokenCommand(), a.statusCommand(), a.showCommand(), a.removeCommand(),
 		a.exportCommand(), a.verifyCommand(), a.restoreCommand(), a.resetCommand(),
 		a.rekeyCommand(), a.passphraseCommand(),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/local"
+	"github.com/globus-keys/globus-keys/keystore/oauth"
 )
 
 func (a *app) statusCommand() *cobra.Command {
@@ -57,6 +58,7 @@ type loginStatus struct {
 	State          string `json:"state"` // valid, expired, locked, damaged
 	ExpiresAt      int64  `json:"expires_at_seconds,omitempty"`
 	Refreshable    bool   `json:"refreshable"`
+	UsedAt         int64  `json:"used_at_seconds,omitempty"` // when its issuer last saw its refresh token
 	Note           string `json:"note,omitempty"`
 }
 
@@ -185,7 +187,22 @@ func describe(l loginStatus, t keystore.Token, now time.Time) loginStatus {
 	case !t.Renewable():
 		l.Note = "usable until it expires: import it again with --client-id to say whose client it is"
 	}
+	if idle := oauth.IdleLimit(t.Issuer); idle > 0 && t.Renewable() && !t.Used.IsZero() {
+		l.UsedAt = t.Used.Unix()
+		l.Note = idleNote(t.Used.Add(idle).Sub(now))
+	}
 	return l
+}
+
+// idleNote warns of a refresh token that nobody has used for long.
+func idleNote(left time.Duration) string {
+	switch {
+	case left <= 0:
+		return "unused for so long that the issuer may have forgotten it"
+	case left < 30*24*time.Hour:
+		return "unused for long: the issuer forgets it in " + roughly(left) + ", refresh uses it"
+	}
+	return ""
 }
 
 func (a *app) printStatus(st storeStatus, now time.Time) error {

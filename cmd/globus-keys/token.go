@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,7 @@ var tokenFormats = []string{"raw", "header", "json", "env"}
 
 func (a *app) tokenCommand() *cobra.Command {
 	var format string
+	var minTTL time.Duration
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "token RESOURCE_SERVER",
@@ -24,7 +26,9 @@ func (a *app) tokenCommand() *cobra.Command {
 		Long: `Print the access token of one resource server, or of a service by its short
 name: ` + strings.Join(oauth.Aliases(), ", ") + `.
 
-An access token that has expired is not printed: the exit code is 4.`,
+An access token that has expired, or is about to, is renewed first: once, however
+many processes ask. If that is not possible it is not printed, and the exit code
+is 4; it is 8 if the issuer gives none that lasts for --min-ttl.`,
 		Example: `  curl -H "$(globus-keys token transfer --format header)" https://transfer.api.globus.org/v0.10/endpoint_search`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,32 +38,38 @@ An access token that has expired is not printed: the exit code is 4.`,
 			if !slices.Contains(tokenFormats, format) {
 				return usageError{fmt.Errorf("--format is one of %s", strings.Join(tokenFormats, ", "))}
 			}
-			return a.token(cmd.Context(), oauth.ResourceServer(args[0]), format)
+			if minTTL < 0 {
+				return usageError{fmt.Errorf("--min-ttl is not negative")}
+			}
+			return a.token(cmd.Context(), oauth.ResourceServer(args[0]), format, minTTL)
 		},
 		ValidArgsFunction: a.completeResourceServer,
 	}
 	cmd.Flags().StringVar(&format, "format", "raw", "`form` of the answer: raw, header, json or env")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "the same as --format json")
+	cmd.Flags().DurationVar(&minTTL, "min-ttl", 0, "how long it must be good at least, such as 5m (default: a minute, or half of its life)")
 	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(tokenFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-func (a *app) token(ctx context.Context, resourceServer, format string) error {
-	_, store, err := a.open()
+func (a *app) token(ctx context.Context, resourceServer, format string, minTTL time.Duration) error {
+	o, err := a.openStore()
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	t, err := store.Get(ctx, resourceServer)
+	defer o.close()
+	t, err := o.source(resourceServer, minTTL).Get(ctx)
 	if errors.Is(err, keystore.ErrNotFound) {
-		return a.elsewhere(ctx, store, resourceServer, err)
+		return a.elsewhere(ctx, o.store, resourceServer, err)
 	}
 	if err != nil {
-		return err
+		return o.loginHint(ctx, err)
 	}
-	if t.Expired(store.Now()) {
-		return fmt.Errorf("the access token of %q has expired and is not renewed by this version: %w",
-			resourceServer, keystore.ErrLoginRequired)
+	if left := t.ExpiresAt.Sub(o.store.Now()); left < minTTL {
+		return hinted{
+			fmt.Errorf("the access token of %q is good for %s only: %w", resourceServer, roughly(left), errTooSoon),
+			"ask for less with --min-ttl",
+		}
 	}
 	return a.printToken(t, format)
 }
@@ -76,7 +86,7 @@ func (a *app) elsewhere(ctx context.Context, store *keystore.Store, resourceServ
 		}
 	}
 	if len(namespaces) == 0 {
-		return hinted{notFound, "{} import globus-cli, or {} import FILE, brings a login in"}
+		return hinted{notFound, "{} login logs in; {} import globus-cli, or {} import FILE, brings a login in"}
 	}
 	return notFound
 }

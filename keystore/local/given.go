@@ -76,3 +76,17 @@ func firstLine(data []byte) string {
 	line, _, _ := bytes.Cut(data, []byte("\n"))
 	return string(bytes.TrimSuffix(line, []byte("\r")))
 }
+
+// ReadSecret returns the first line of a file with a secret that the run names, as
+// "fd:N" too, by the rules for files with keys that the package comment has. getenv
+// may be nil: os.Getenv.
+func ReadSecret(name string, getenv func(string) string) (keystore.Secret, error) {
+	if getenv == nil {
+		getenv = os.Getenv
+	}
+	data, err := readGiven(name, getenv)
+	if err == nil && firstLine(data) == "" {
+		err = &keystore.Error{Op: "read", Store: name, Err: keystore.ErrInvalid, Detail: "its first line is empty"}
+	}
+	return keystore.NewSecret(firstLine(data)), err
+}

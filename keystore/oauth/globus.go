@@ -64,6 +64,59 @@ func ResourceServer(aliasOrName string) string {
 	return services[i].ResourceServer
 }
 
+// ServiceScopes returns what a login asks for to use the service with that alias.
+func ServiceScopes(alias string) (scopes []string, ok bool) {
+	for _, s := range Services() {
+		if s.Alias == alias {
+			return s.Scopes, true
+		}
+	}
+	return nil, false
+}
+
+// DefaultScopes returns what a login asks for of which nothing is known but the
+// issuer: who logs in, and, where OpenID Connect says so, to be renewable. Globus
+// asks for that in another way.
+func DefaultScopes(issuer string) []string {
+	scopes := []string{"openid", "profile", "email"}
+	if !isGlobus(issuer) {
+		scopes = append(scopes, "offline_access") // OpenID Connect Core section 11
+	}
+	return scopes
+}
+
+// SplitScopes splits a list of scopes at the spaces that are not in brackets.
+func SplitScopes(list string) []string {
+	depth := 0
+	return strings.FieldsFunc(list, func(r rune) bool {
+		switch r {
+		case '[':
+			depth++
+		case ']':
+			depth--
+		}
+		return depth <= 0 && unicode.IsSpace(r)
+	})
+}
+
+// MergeScopes returns scopes without those that are there twice. Of one with what
+// it depends on in brackets, and the same without, the first stays.
+func MergeScopes(scopes []string) []string {
+	detailed := make(map[string]bool)
+	for _, s := range scopes {
+		if strings.Contains(s, "[") {
+			detailed[strings.Join(scopeNames(s), " ")] = true
+		}
+	}
+	var merged []string
+	for _, s := range scopes {
+		if !slices.Contains(merged, s) && !detailed[s] {
+			merged = append(merged, s)
+		}
+	}
+	return merged
+}
+
 // globusEnvironments are the names that GLOBUS_SDK_ENVIRONMENT may have.
 var globusEnvironments = []string{"production", "preview", "sandbox", "integration", "test", "staging"}
 

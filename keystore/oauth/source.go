@@ -45,7 +45,7 @@ type SourceOptions struct {
 	// token. It must not block for ever. (The semantics of golang/go#77502.)
 	OnRefresh func(context.Context, Refreshed)
 
-	// OnError is called when a renewal has failed, also if the old token is good
+	// OnError is called when a renewal has failed or is not possible, also if the old token is good
 	// for a moment yet and the caller hears nothing. The error wraps
 	// keystore.ErrLoginRequired if only a new login helps.
 	OnError func(context.Context, error)
@@ -134,12 +134,26 @@ func (s *Source) Refused(ctx context.Context, access keystore.Secret) (keystore.
 		return s.Get(ctx)
 	}
 	if age := s.store.Now().Sub(t.Used); age >= 0 && age < time.Minute {
-		return keystore.Token{}, s.loginRequired("its resource server refuses an access token that is not a minute old")
+		return keystore.Token{}, s.over(ctx, "its resource server refuses an access token that is not a minute old")
 	}
 	if !t.Renewable() {
-		return keystore.Token{}, s.loginRequired("its access token is refused, and it cannot be renewed")
+		return keystore.Token{}, s.over(ctx, "its access token is refused, and "+notRenewable(t))
 	}
 	return s.refresh(ctx, refused)
+}
+
+// Renew returns the login with another access token than the one that it has now,
+// however good that is. Who asks while another process does the same gets what
+// comes of that. Errors are those of Get.
+func (s *Source) Renew(ctx context.Context) (keystore.Token, error) {
+	t, err := s.store.Get(ctx, s.resourceServer)
+	if err != nil {
+		return keystore.Token{}, err
+	}
+	if !t.Renewable() {
+		return keystore.Token{}, s.over(ctx, notRenewable(t))
+	}
+	return s.refresh(ctx, func(now keystore.Token) bool { return now.AccessToken.Equal(t.AccessToken) })
 }
 
 // renew replaces t, which is stale. One that has not expired yet is good enough if
@@ -147,7 +161,7 @@ func (s *Source) Refused(ctx context.Context, access keystore.Secret) (keystore.
 func (s *Source) renew(ctx context.Context, t keystore.Token, stale func(keystore.Token) bool) (keystore.Token, error) {
 	expired := s.expired(t)
 	if !t.Renewable() && expired {
-		return keystore.Token{}, s.loginRequired(notRenewable(t))
+		return keystore.Token{}, s.over(ctx, "the access token has expired, and "+notRenewable(t))
 	}
 	if !t.Renewable() {
 		return t, nil
@@ -167,13 +181,16 @@ func (s *Source) renew(ctx context.Context, t keystore.Token, stale func(keystor
 
 func notRenewable(t keystore.Token) string {
 	if t.RefreshToken.IsZero() {
-		return "the access token has expired, and there is no refresh token"
+		return "there is no refresh token"
 	}
-	return "the access token has expired, and the record does not say of which client it is"
+	return "the record does not say of which client it is"
 }
 
-func (s *Source) loginRequired(detail string) error {
-	return &keystore.Error{Key: s.key(), Err: keystore.ErrLoginRequired, Detail: detail}
+// over tells that only a new login helps.
+func (s *Source) over(ctx context.Context, detail string) error {
+	err := &keystore.Error{Key: s.key(), Err: keystore.ErrLoginRequired, Detail: detail}
+	s.complain(ctx, err)
+	return err
 }
 
 func (s *Source) key() keystore.RecordKey {
@@ -230,6 +247,10 @@ func (s *Source) failed(ctx context.Context, err error) {
 		s.silence, s.because = s.uptime().Add(pause), err
 		s.mu.Unlock()
 	}
+	s.complain(ctx, err)
+}
+
+func (s *Source) complain(ctx context.Context, err error) {
 	if s.opts.OnError != nil {
 		s.opts.OnError(context.WithoutCancel(ctx), err)
 	}

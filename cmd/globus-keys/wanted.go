@@ -1,0 +1,167 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/globus-keys/globus-keys/internal/browse"
+	"github.com/globus-keys/globus-keys/internal/settings"
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/local"
+	"github.com/globus-keys/globus-keys/keystore/oauth"
+)
+
+// wanted is what a login asks for, from flags, settings and the store.
+type wanted struct {
+	issuer      string
+	credentials oauth.Credentials
+	flow        string
+	scopes      []string
+	session     oauth.Session
+}
+
+func (l *loggingIn) wanted(ctx context.Context, o opened) (w wanted, err error) {
+	s, err := settings.Load(l.getenv)
+	if err != nil {
+		return w, err
+	}
+	account, err := o.store.Account(ctx)
+	if err != nil && !errors.Is(err, keystore.ErrNotFound) && !integrity(err) {
+		return w, err
+	}
+	if w.flow, err = l.chooseFlow(); err != nil {
+		return w, err
+	}
+	globus, _ := oauth.GlobusIssuer("production")
+	w.issuer = cmp.Or(l.issuer, s.Issuer, account.Issuer, globus)
+	if w.credentials, err = l.credentials(s, account); err != nil {
+		return w, err
+	}
+	if err := o.room(ctx, account, w.issuer); err != nil {
+		return w, err
+	}
+	return w, l.ask(ctx, &w, o, s)
+}
+
+func (l *loggingIn) chooseFlow() (string, error) {
+	switch {
+	case l.flow != "" && !slices.Contains(loginFlows, l.flow):
+		return "", usageError{fmt.Errorf("--flow is one of %s", strings.Join(loginFlows, ", "))}
+	case l.flow == "client-credentials" && l.secretFile == "":
+		return "", usageError{fmt.Errorf("--flow client-credentials needs --client-secret-file")}
+	case l.flow != "":
+		return l.flow, nil
+	case browse.Possible(l.getenv):
+		return "loopback", nil
+	}
+	return "paste", nil
+}
+
+func (l *loggingIn) credentials(s *settings.Settings, account keystore.Account) (oauth.Credentials, error) {
+	c := oauth.Credentials{ID: cmp.Or(l.clientID, s.ClientID, account.ClientID)}
+	if c.ID == "" {
+		return c, hinted{
+			usageError{fmt.Errorf("no client is known that could log in: name one with --client-id, or as client_id in config.toml")},
+			"register a native app at https://app.globus.org/settings/developers, and use its client id",
+		}
+	}
+	if l.secretFile == "" {
+		return c, nil
+	}
+	var err error
+	c.Secret, err = local.ReadSecret(l.secretFile, l.getenv)
+	return c, err
+}
+
+// room reports, before anybody has logged in, whether the namespace takes a login
+// of the issuer.
+func (o opened) room(ctx context.Context, account keystore.Account, issuer string) error {
+	if account.Subject == "" || account.Issuer == "" || account.Issuer == issuer {
+		return nil
+	}
+	servers, err := o.servers(ctx, nil)
+	if err != nil || len(servers) == 0 {
+		return err
+	}
+	return fmt.Errorf("namespace %q holds logins of %s: %w", o.store.Namespace(), account.Issuer, keystore.ErrSubjectMismatch)
+}
+
+// ask fills in the scopes and the session.
+func (l *loggingIn) ask(ctx context.Context, w *wanted, o opened, s *settings.Settings) error {
+	required, err := l.requirement()
+	if err != nil {
+		return err
+	}
+	w.session = required.Session
+	w.scopes = oauth.SplitScopes(l.scopes)
+	for _, alias := range l.services {
+		scopes, ok := oauth.ServiceScopes(alias)
+		if !ok {
+			return usageError{fmt.Errorf("there is no service %q: --service takes %s", alias, strings.Join(oauth.Aliases(), ", "))}
+		}
+		w.scopes = append(w.scopes, scopes...)
+	}
+	named := len(w.scopes) > 0
+	w.scopes = append(w.scopes, required.Scopes...)
+	if !named { // a demand comes on top of what there is, and must not cost that
+		w.scopes = append(w.scopes, o.held(ctx, w)...)
+	}
+	if len(w.scopes) == 0 {
+		w.scopes = slices.Clone(s.Scopes)
+	}
+	if len(w.scopes) == 0 {
+		w.scopes = oauth.DefaultScopes(w.issuer)
+	}
+	if w.flow != "client-credentials" {
+		w.scopes = append([]string{"openid"}, w.scopes...)
+	}
+	w.scopes = oauth.MergeScopes(w.scopes)
+	return nil
+}
+
+// held are the scopes that the namespace's logins of this issuer and client have.
+func (o opened) held(ctx context.Context, w *wanted) (scopes []string) {
+	for t, err := range o.store.All(ctx) {
+		if err == nil && t.Issuer == w.issuer && t.ClientID == w.credentials.ID {
+			scopes = append(scopes, t.Scopes()...)
+		}
+	}
+	return scopes
+}
+
+// maxError is more than a service's error has, in bytes.
+const maxError = 64 << 10
+
+// requirement reads what --from-error names.
+func (l *loggingIn) requirement() (oauth.Requirement, error) {
+	if l.fromError == "" {
+		return oauth.Requirement{}, nil
+	}
+	var from io.Reader = l.in
+	if l.fromError != "-" {
+		f, err := os.Open(l.fromError)
+		if err != nil {
+			return oauth.Requirement{}, foreign{err}
+		}
+		defer f.Close()
+		from = f
+	}
+	body, err := io.ReadAll(io.LimitReader(from, maxError+1))
+	if err != nil {
+		return oauth.Requirement{}, foreign{fmt.Errorf("read %s: %w", l.fromError, err)}
+	}
+	r, ok := oauth.ParseRequirement(body)
+	if !ok {
+		return r, usageError{fmt.Errorf("%s does not hold an error that says which login would help", l.fromError)}
+	}
+	if r.Session.Message != "" {
+		l.say("the service says: %s", r.Session.Message)
+	}
+	return r, nil
+}
