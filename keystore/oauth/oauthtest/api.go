@@ -16,6 +16,13 @@ const Groups = "groups.api.globus.org"
 // MyGroups is the path at which an API lists groups.
 const MyGroups = "/v2/groups/my_groups"
 
+const myGroups = `[
+	{"id": "00000000-fake-4000-8000-0000000000a1", "name": "Fake Astronomers", "group_type": "regular",
+		"enforce_session": false, "my_memberships": [{"role": "member"}]},
+	{"id": "00000000-fake-4000-8000-0000000000b2", "name": "Fake Biologists", "group_type": "regular",
+		"enforce_session": true, "my_memberships": [{"role": "admin"}, {"role": "member"}]}
+]`
+
 // API is a fake Globus Groups on loopback that takes the access tokens of
 // a Server. It is safe for concurrent use.
 type API struct {
@@ -98,8 +105,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPost:
 		io.Copy(w, r.Body)
 	default:
-		answerJSON(w, http.StatusOK, `[{"id": "00000000-fake-4000-8000-0000000000a1", "name": "Fake Astronomers"},
- {"id": "00000000-fake-4000-8000-0000000000b2", "name": "Fake Biologists"}]`)
+		answerJSON(w, http.StatusOK, myGroups)
 	}
 }
 
