@@ -82,16 +82,14 @@ func (l *loggingIn) run(ctx context.Context) error {
 	if err := o.store.Probe(ctx); err != nil {
 		return err
 	}
+	l.finishing.Add(1) // an interrupt ends the waiting for a person at once, and nothing after that
+	defer l.finishing.Add(-1)
 	answer, err := l.answer(ctx, client, want)
 	if err != nil {
 		return l.explain(err)
 	}
-	// From here on there is something to lose: an interrupt has to wait.
-	l.finishing.Add(1)
-	defer l.finishing.Add(-1)
-	ctx = context.WithoutCancel(ctx)
-	if err := l.keep(ctx, o, client, want, answer); err != nil {
-		return err
+	if err := client.Keep(context.WithoutCancel(ctx), o.store, answer); err != nil {
+		return hintAccount(err)
 	}
 	return l.tell(o, answer)
 }
@@ -146,25 +144,6 @@ func (l *loggingIn) paste(ctx context.Context) (keystore.Secret, error) {
 	return keystore.NewSecret(text), err
 }
 
-// keep stores the login. What cannot be stored is revoked: nobody else has it.
-func (l *loggingIn) keep(ctx context.Context, o opened, client *oauth.Client, w wanted, answer oauth.Answer) error {
-	err := o.store.Put(ctx, answer.Response)
-	if err == nil && !w.credentials.Secret.IsZero() {
-		err = oauth.KeepSecret(ctx, o.store, w.credentials)
-	}
-	if err == nil {
-		return nil
-	}
-	for _, t := range answer.Response.Tokens {
-		if revokeErr := client.RevokeAll(ctx, t); revokeErr != nil {
-			l.warn("the new login at %q is not stored, and was not revoked: %v", t.ResourceServer, revokeErr)
-			continue
-		}
-		l.say("the new login at %q is not stored, and is revoked", t.ResourceServer)
-	}
-	return err
-}
-
 // explain adds what to try to what a login has come to.
 func (l *loggingIn) explain(err error) error {
 	var refused *oauth.Error
@@ -177,6 +156,14 @@ func (l *loggingIn) explain(err error) error {
 		return hinted{err, "the paste flow asks on a terminal: run it in one, or say --flow loopback where a browser is"}
 	case errors.Is(err, keystore.ErrDeclined) || errors.Is(err, keystore.ErrLoginRequired):
 		return hinted{err, "run the same again; nothing was changed"}
+	}
+	return err
+}
+
+// hintAccount says what became of another account's login.
+func hintAccount(err error) error {
+	if errors.Is(err, keystore.ErrSubjectMismatch) {
+		return hinted{err, "the new login was revoked; keep the two accounts apart: {} --namespace NAME login"}
 	}
 	return err
 }

@@ -86,11 +86,8 @@ func (l lister) login(ctx context.Context, store *keystore.Store) error {
 	if err != nil {
 		return err
 	}
-	answer, err := c.Login(ctx, oauth.LoginOptions{Scopes: []string{"openid", scope}, Visit: l.visit})
-	if err != nil {
-		return err
-	}
-	return store.Put(ctx, answer.Response)
+	_, err = oauth.Login(ctx, store, c, oauth.LoginOptions{Scopes: []string{"openid", scope}, Visit: l.visit})
+	return err
 }
 
 type group struct{ ID, Name string }

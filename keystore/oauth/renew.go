@@ -91,42 +91,6 @@ func KeepSecret(ctx context.Context, store *keystore.Store, c Credentials) error
 	return store.PutConfig(ctx, ClientConfig, clientRecord{c.ID, c.Secret.Reveal()})
 }
 
-// Logout ends the login at a resource server: its refresh token and its access
-// token are revoked at their issuer, and then it is removed, as
-// [keystore.Store.Logout] says. opts may be nil.
-//
-// Errors: keystore.ErrUnavailable if the issuer cannot be reached, has no
-// revocation endpoint, or is not known; then the login stays as it is. A nil revoke
-// of [keystore.Store.Logout] removes it all the same.
-func Logout(ctx context.Context, store *keystore.Store, resourceServer string, opts *Options) error {
-	return store.Logout(ctx, resourceServer, func(ctx context.Context, t keystore.Token) error {
-		if t.RefreshToken.IsZero() && t.Expired(store.Now()) {
-			return nil // nothing of it is of use to anybody
-		}
-		if t.Issuer == "" || t.ClientID == "" {
-			return &keystore.Error{Err: keystore.ErrUnavailable, Detail: "the record does not say of which client and issuer it is: it cannot be revoked"}
-		}
-		c, err := clientOf(ctx, store, t, keystore.Secret{}, opts)
-		if err != nil {
-			return err
-		}
-		return c.RevokeAll(ctx, t)
-	})
-}
-
-// RevokeAll revokes the refresh token of t, if it has one, and the access token.
-func (c *Client) RevokeAll(ctx context.Context, t keystore.Token) error {
-	for _, secret := range []keystore.Secret{t.RefreshToken, t.AccessToken} {
-		if secret.IsZero() {
-			continue
-		}
-		if err := c.Revoke(ctx, secret); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // OnTokenChange returns a hook for programs that have a refresher of their own
 // (the shape of golang/go#77502): it stores each token that it is told, as the
 // login at a resource server, whose issuer and client stay those that are stored.

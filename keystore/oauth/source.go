@@ -54,7 +54,8 @@ type SourceOptions struct {
 	// under ClientConfig, if that is of the same client.
 	Secret keystore.Secret
 
-	// Requests are the options of requests to the issuer; nil is good.
+	// Requests are the options of requests to the issuer; nil is good. Their
+	// clock is the store's unless they have one.
 	Requests *Options
 }
 
@@ -74,6 +75,7 @@ func NewSource(store *keystore.Store, resourceServer string, opts *SourceOptions
 	if opts != nil {
 		s.opts = *opts
 	}
+	s.opts.Requests = s.opts.Requests.byClockOf(store)
 	return s
 }
 

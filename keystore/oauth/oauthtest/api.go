@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 )
 
 // Groups is the resource server of an API.
@@ -41,7 +40,7 @@ type API struct {
 // GET on MyGroups with an active token for Groups answers a list of two groups;
 // POST there with such a token answers the body that was sent. Any other token
 // gets status 401.
-func (s *Server) API(t testing.TB) *API {
+func (s *Server) API(t Cleaner) *API {
 	a := &API{server: s}
 	h := httptest.NewUnstartedServer(a)
 	if s.http.TLS != nil {

@@ -18,7 +18,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/globus-keys/globus-keys/keystore/oauth"
@@ -88,16 +87,19 @@ type Server struct {
 	now      func() time.Time
 }
 
+// Cleaner is what ends a Server: a testing.TB, or what an example has.
+type Cleaner interface{ Cleanup(func()) }
+
 // New starts a Server that speaks http and ends with the test. Its tokens live
 // for 172800 seconds.
-func New(t testing.TB) *Server {
+func New(t Cleaner) *Server {
 	s := newServer(t)
 	s.http.Start()
 	s.URL = s.http.URL
 	return s
 }
 
-func newServer(t testing.TB) *Server {
+func newServer(t Cleaner) *Server {
 	s := &Server{
 		done:     make(chan struct{}),
 		lifetime: 172800,
