@@ -82,6 +82,9 @@ func ReadTrusted(fsys FS, path string, max int64) ([]byte, error) {
 	}
 	f, err := fsys.OpenFile(target, os.O_RDONLY, 0)
 	if err != nil {
+		if info, statErr := fsys.Lstat(target); statErr == nil && !info.Mode().IsRegular() {
+			err = checkFile(path, info)
+		}
 		return nil, About(path, err)
 	}
 	defer f.Close()

@@ -89,7 +89,7 @@ func TestBROWSER(t *testing.T) {
 		"the URL is added":      {[]string{"@ one  two"}, "one two " + page, ""},
 		"it has a place":        {[]string{"@ --url=%s x"}, "--url=" + page + " x", ""},
 		"in the background":     {[]string{"@ x %s &"}, "x " + page, ""},
-		"no shell":              {[]string{"@ $HOME *; y"}, "$HOME *; y " + page, ""},
+		"no shell":              {[]string{"@ $HOME * | y"}, "$HOME * | y " + page, ""},
 		"the first that starts": {[]string{"", "/no/such/browser", "@ fail", "@ x", "@ y"}, "x " + page, ""},
 		"all fail":              {[]string{"/no/such/browser", "@ fail"}, "", `"/no/such/browser": `},
 		"it fails":              {[]string{"@ fail %s"}, "", "exit status 3"},

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"time"
@@ -71,13 +70,15 @@ func Run(ctx context.Context, c Command, e Event, out io.Writer) error {
 	alone(cmd)
 	err = cmd.Run()
 	said.show(out)
+	if cmd.Process == nil {
+		err = notStarted(err)
+	}
 	return c.outcome(ctx, limited, err)
 }
 
 func (c Command) timeout() time.Duration { return cmp.Or(c.Timeout, DefaultTimeout) }
 
 func (c Command) outcome(ctx, limited context.Context, err error) error {
-	var path *fs.PathError
 	switch {
 	case err == nil || errors.Is(err, exec.ErrWaitDelay): // it has ended well, and left something running
 		return nil
@@ -85,8 +86,14 @@ func (c Command) outcome(ctx, limited context.Context, err error) error {
 		err = fmt.Errorf("stopped: %w", context.Cause(ctx))
 	case limited.Err() != nil:
 		err = fmt.Errorf("stopped, it has not ended within %v", c.timeout())
-	case errors.As(err, &path):
-		err = fmt.Errorf("it cannot be started: %w", path.Err) // the path is said already
 	}
 	return fmt.Errorf("hook %q: %w", c.Args[0], err)
+}
+
+// notStarted leaves out the program's path, which is said already.
+func notStarted(err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner
+	}
+	return fmt.Errorf("it cannot be started: %w", err)
 }

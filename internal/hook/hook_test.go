@@ -57,7 +57,7 @@ var hooks = map[string]func(args []string){
 			}
 		}
 	},
-	"hang": func([]string) { select {} },
+	"hang": func([]string) { time.Sleep(time.Hour) },
 	"stay": func(args []string) { stay(args[0]) },
 	"fork": func(args []string) {
 		startStay(args[0])
