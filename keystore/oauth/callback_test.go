@@ -3,7 +3,9 @@ package oauth
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -87,6 +89,35 @@ func TestListenTakesWhatThereIs(t *testing.T) {
 	}
 	if _, err := listen("192.0.2.1:0"); !errors.Is(err, keystore.ErrUnavailable) {
 		t.Errorf("where there is no address: %v", err)
+	}
+}
+
+// Of too many connections the oldest ends; all end with the login.
+func TestOldestCallerIsSentAway(t *testing.T) {
+	var c callers
+	var ends []net.Conn
+	for range maxCallers + 2 {
+		ours, theirs := net.Pipe()
+		ends = append(ends, theirs)
+		c.change(ours, http.StateNew)
+		go func() { // as net/http does
+			ours.Read(make([]byte, 1))
+			c.change(ours, http.StateClosed)
+		}()
+	}
+	for i, end := range ends[:2] {
+		if _, err := end.Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("caller %d is still there: %v", i, err)
+		}
+	}
+	c.mu.Lock()
+	if len(c.open) != maxCallers {
+		t.Errorf("there are %d callers, want %d", len(c.open), maxCallers)
+	}
+	c.mu.Unlock()
+	c.end()
+	if len(c.open) != 0 {
+		t.Errorf("%d callers are left", len(c.open))
 	}
 }
 

@@ -123,6 +123,8 @@ func TestGoodIDTokens(t *testing.T) {
 		"ES256": header("ES256", "ec"),
 		"EdDSA": header("EdDSA", "ed"),
 
+		"a key for RS256": header("RS256", "rs256"),
+
 		"no kid":                   func(i *oauthtest.IDToken) { delete(i.Header, "kid") },
 		"no at_hash":               func(i *oauthtest.IDToken) { delete(i.Claims, "at_hash") },
 		"no typ":                   func(i *oauthtest.IDToken) { delete(i.Header, "typ") },

