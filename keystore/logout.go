@@ -19,10 +19,11 @@ func (s *Store) Logout(ctx context.Context, resourceServer string, revoke func(c
 	if err := key.Check(); err != nil {
 		return annotate(err, "log out", key)
 	}
-	unlock, err := s.lock(ctx, key)
+	unlock, err := s.hold(ctx, key)
 	if err != nil {
 		return annotate(err, "log out", key)
 	}
+	defer s.underWay.end()
 	return annotate(errors.Join(s.logout(ctx, key, revoke), unlock()), "log out", key)
 }
 
@@ -34,35 +35,48 @@ func (s *Store) logout(ctx context.Context, key RecordKey, revoke func(context.C
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	if err := s.delete(ctx, key, pendingKey(key)); err != nil {
-		return err
+	err := s.delete(ctx, key, pendingKey(key))
+	if err == nil || errors.Is(err, ErrNotFound) {
+		s.unspool(ctx, key)
 	}
-	return s.unspool(ctx, key)
+	if revoke != nil && errors.Is(err, ErrNotFound) {
+		return nil // somebody has removed meanwhile what was revoked
+	}
+	return err
 }
 
 // revoke revokes the token that is stored, or waits in the spool to be.
 func (s *Store) revoke(ctx context.Context, key RecordKey, revoke func(context.Context, Token) error) error {
-	t, err := s.adopt(ctx, key)
-	if err == nil && t.AccessToken.IsZero() {
-		t, _, err = s.current(ctx, key)
+	waits, err := s.adopt(ctx, key)
+	if !waits.AccessToken.IsZero() {
+		return revoke(ctx, waits)
 	}
+	if err != nil {
+		return err
+	}
+	t, _, err := s.current(ctx, key)
 	if err != nil {
 		return err
 	}
 	return revoke(ctx, t)
 }
 
-// unspool removes what the spool has of a login that is gone. Where it cannot be
-// found out what that is, nobody can use it either.
-func (s *Store) unspool(ctx context.Context, key RecordKey) error {
+// unspool removes what the spool has of a login that is gone. It needs no key.
+func (s *Store) unspool(ctx context.Context, key RecordKey) {
 	if s.spool == nil {
-		return nil
+		return
 	}
-	id, sealer, err := s.sealing(ctx)
-	if err != nil || sealer == nil {
+	var id StoreID
+	err := s.adapter.View(ctx, func(r Reader) error {
+		id = r.Header().StoreID
 		return nil
+	})
+	if err == nil {
+		err = s.spool.Remove(ctx, id, pendingKey(key))
 	}
-	return s.spool.Remove(ctx, id, pendingKey(key))
+	if err != nil {
+		s.warn(annotate(err, "log out", key))
+	}
 }
 
 // Probe reports whether a login could be stored now: the key can be had, and
@@ -78,5 +92,11 @@ func (s *Store) Probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.delete(ctx, key)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	err = s.delete(ctx, key)
+	if errors.Is(err, ErrNotFound) { // two may ask at the same time
+		return nil
+	}
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -45,37 +46,64 @@ type Renew func(ctx context.Context, old Token) (TokenResponse, error)
 //
 // Errors: ErrNotFound; ErrLoginRequired if the token cannot be renewed any more,
 // with namespace, resource server and reason; ErrBusy; what renew and the adapter
-// say. Nothing is deleted because a renewal has failed.
+// say. Nothing is deleted because a renewal has failed. A panic of renew or
+// stored is the caller's, with no lock held, as long as he waits.
 func (s *Store) Refresh(ctx context.Context, resourceServer string, stale func(Token) bool, renew Renew, stored func(Token)) (Token, error) {
 	key := s.token(resourceServer)
 	if err := key.Check(); err != nil {
 		return Token{}, annotate(err, "refresh", key)
 	}
-	unlock, err := s.lock(ctx, key)
+	unlock, err := s.hold(ctx, key)
 	if err != nil {
 		return Token{}, annotate(err, "refresh", key)
 	}
-	type result struct {
-		token Token
-		err   error
-	}
-	done := make(chan result, 2) // an answer that is held is told of before it is stored
-	s.renewals.Add(1)
+	c := caller{results: make(chan result), gone: make(chan struct{})}
+	defer close(c.gone)
 	go func() {
-		defer s.renewals.Done()
-		r := renewal{Store: s, key: key, held: func(err error) { done <- result{err: err} }}
-		t, err := r.refresh(ctx, stale, renew)
-		err = errors.Join(err, unlock())
-		if r.renewed && err == nil && stored != nil {
-			stored(t)
+		defer s.underWay.end()
+		r := renewal{Store: s, key: key, held: func(err error) { c.tell(result{err: err}) }}
+		end := result{err: &Error{Err: ErrUnavailable, Detail: "the renewal was ended from inside"}} // by runtime.Goexit
+		defer func() {
+			end.panicked = recover()
+			c.tell(end)
+		}()
+		end.token, end.err = r.run(ctx, stale, renew, unlock)
+		if r.renewed && end.err == nil && stored != nil {
+			stored(end.token)
 		}
-		done <- result{t, err}
 	}()
 	select {
-	case r := <-done:
+	case r := <-c.results:
+		if r.panicked != nil {
+			panic(r.panicked)
+		}
 		return r.token, annotate(r.err, "refresh", key)
 	case <-ctx.Done():
 		return Token{}, annotate(Ended(ctx), "refresh", key)
+	}
+}
+
+// caller is who waits for a renewal that another goroutine makes.
+type caller struct {
+	results chan result
+	gone    chan struct{} // closed when nobody waits any more
+}
+
+type result struct {
+	token    Token
+	err      error
+	panicked any // what renew or stored has panicked with
+}
+
+// tell gives r to the caller if he is still there. A panic that nobody would hear
+// of goes on.
+func (c caller) tell(r result) {
+	select {
+	case c.results <- r:
+	case <-c.gone:
+		if r.panicked != nil {
+			panic(r.panicked)
+		}
 	}
 }
 
@@ -90,10 +118,54 @@ const renewTime = 20 * time.Second
 // storeTime is how long storing an answer is tried again before it is spooled.
 const storeTime = 10 * time.Second
 
+// hold takes the credential's lock and makes Close wait: whoever has got the lock
+// calls underWay.end when he is done.
+func (s *Store) hold(ctx context.Context, key RecordKey) (unlock func() error, err error) {
+	if unlock, err = s.lock(ctx, key); err != nil {
+		return nil, err
+	}
+	if s.underWay.begin() {
+		return unlock, nil
+	}
+	unlock()
+	return nil, &Error{Err: ErrUnavailable, Detail: "the store is closed"}
+}
+
 func (s *Store) lock(ctx context.Context, key RecordKey) (unlock func() error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lockTime)
 	defer cancel()
 	return s.adapter.LockCredential(ctx, key)
+}
+
+// underWay are the refreshes and logouts of a Store, of all namespaces.
+type underWay struct {
+	mu      sync.Mutex
+	closed  bool           // guarded by mu
+	all     sync.WaitGroup // Add only under mu
+	closing chan struct{}  // closed by close
+}
+
+// begin reports false if the store has been closed.
+func (u *underWay) begin() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed {
+		u.all.Add(1)
+	}
+	return !u.closed
+}
+
+func (u *underWay) end() { u.all.Done() }
+
+// close lets nobody begin any more and waits for the rest.
+func (u *underWay) close() {
+	u.mu.Lock()
+	if !u.closed {
+		u.closed = true
+		close(u.closing)
+	}
+	u.mu.Unlock()
+	u.all.Wait()
 }
 
 // renewal is one call of Refresh that holds the credential's lock.
@@ -108,21 +180,32 @@ type renewal struct {
 	sealer Sealer  // what seals the store's records, if it says so
 }
 
+// run is refresh until the lock is free again, whatever becomes of renew.
+func (r *renewal) run(ctx context.Context, stale func(Token) bool, renew Renew, unlock func() error) (t Token, err error) {
+	defer func() {
+		if unlockErr := unlock(); err == nil {
+			err = unlockErr
+		}
+	}()
+	return r.refresh(ctx, stale, renew)
+}
+
 func (r *renewal) refresh(ctx context.Context, stale func(Token) bool, renew Renew) (Token, error) {
-	spooled, err := r.adopt(ctx, r.key)
-	if err != nil {
+	waits, err := r.adopt(ctx, r.key)
+	if !waits.AccessToken.IsZero() && !stale(waits) {
+		return waits, nil
+	}
+	if err != nil { // what is stored has been spent for what waits
 		return Token{}, err
 	}
-	if !spooled.AccessToken.IsZero() && !stale(spooled) {
-		return spooled, nil
-	}
-	old, found, err := r.current(ctx, r.key)
-	if err != nil || !stale(old) {
-		return old, err
+	now, found, err := r.current(ctx, r.key)
+	if err != nil || !stale(now) {
+		return now, err
 	}
 	for again := true; ; again = false {
-		if err := r.announce(ctx, old); err != nil {
-			return Token{}, err
+		old, err := r.announce(ctx, stale)
+		if err != nil || !stale(old) {
+			return old, err
 		}
 		response, err := call(ctx, renew, old)
 		if err == nil {
@@ -138,9 +221,6 @@ func (r *renewal) refresh(ctx context.Context, stale func(Token) bool, renew Ren
 		now, _, viewErr := r.current(ctx, r.key)
 		if viewErr != nil || now.sameLogin(old) || !again {
 			return Token{}, dead(err, old, found)
-		}
-		if old = now; !stale(old) {
-			return old, nil
 		}
 	}
 }
@@ -169,28 +249,24 @@ func (s *Store) current(ctx context.Context, key RecordKey) (t Token, found pend
 	return t, found, err
 }
 
-// announce writes the pending record: the proof that an answer can be stored.
-// What seals it is asked for now, so that the answer can be sealed whatever
-// becomes of the store and its key.
-func (r *renewal) announce(ctx context.Context, old Token) error {
-	payload, err := encodePending(newPending(old, r.now()))
-	if err != nil {
-		return err
-	}
-	err = r.adapter.Update(ctx, func(w Writer) error {
-		now, err := getToken(w, r.key)
-		if err != nil {
+// announce writes the pending record of what is stored, if that is still stale:
+// the proof that an answer can be stored. What seals it is asked for now, so that
+// the answer can be sealed whatever becomes of the store and its key.
+func (r *renewal) announce(ctx context.Context, stale func(Token) bool) (old Token, err error) {
+	err = r.adapter.Update(ctx, func(w Writer) (err error) {
+		if old, err = getToken(w, r.key); err != nil || !stale(old) {
 			return err
 		}
-		if !now.sameLogin(old) {
-			return &Error{Err: ErrBusy, Detail: "another login was stored meanwhile"}
+		payload, err := encodePending(newPending(old, r.now()))
+		if err != nil {
+			return err
 		}
 		return w.Put(pendingKey(r.key), payload)
 	})
 	if err == nil && r.spool != nil {
 		r.store, r.sealer, err = r.sealing(ctx)
 	}
-	return err
+	return old, err
 }
 
 // settle stores the answer, however often that takes, unless the login has been
@@ -202,7 +278,7 @@ func (r *renewal) settle(ctx context.Context, old Token, response TokenResponse)
 	}
 	while, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	t, err := r.insist(ctx, while.Done(), old, response)
+	t, err := r.insist(while, while.Done(), old, response)
 	if err == nil || !worthAnotherTry(err) {
 		return t, err
 	}
@@ -211,7 +287,10 @@ func (r *renewal) settle(ctx context.Context, old Token, response TokenResponse)
 		return t, nil
 	}
 	r.held(&Error{Err: err, Detail: "the new token is stored nowhere yet; this process keeps it, and goes on trying"})
-	return r.insist(ctx, r.closing, old, response)
+	if t, err = r.insist(ctx, r.underWay.closing, old, response); err != nil {
+		r.warn(annotate(&Error{Err: err, Detail: "the new token could be stored nowhere, and is lost"}, "refresh", r.key))
+	}
+	return t, err
 }
 
 // insist tries to store the answer, once at least, until it is stopped.

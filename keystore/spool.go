@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"errors"
+	"io/fs"
 )
 
 // Spool keeps what could not be stored, outside of the store and sealed like its
@@ -92,7 +93,7 @@ func (s *Store) Recover(ctx context.Context) error {
 		return annotate(err, "recover", RecordKey{})
 	}
 	keys, err := s.spool.Keys(ctx, id)
-	if err != nil {
+	if err = s.passOver(err, RecordKey{}); err != nil {
 		return annotate(err, "recover", RecordKey{})
 	}
 	for _, key := range keys {
@@ -104,20 +105,18 @@ func (s *Store) Recover(ctx context.Context) error {
 }
 
 func (s *Store) recover(ctx context.Context, key RecordKey) error {
-	unlock, err := s.lock(ctx, key)
+	unlock, err := s.hold(ctx, key)
 	if err != nil {
 		return err
 	}
-	t, err := s.In(key.Namespace).adopt(ctx, key)
-	if err == nil && !t.AccessToken.IsZero() {
-		err = &Error{Key: key, Err: ErrUnavailable, Detail: "the store cannot be written: a renewed token waits in the spool"}
-	}
+	defer s.underWay.end()
+	_, err = s.In(key.Namespace).adopt(ctx, key)
 	return errors.Join(err, unlock())
 }
 
 // adopt stores what is in the spool for key; its caller holds the credential's
 // lock. If the store still cannot be written it returns the token that waits
-// there. What cannot be read is warned of and left to be replaced.
+// there, and why. What cannot be used is warned of, and no hindrance.
 func (s *Store) adopt(ctx context.Context, key RecordKey) (waits Token, err error) {
 	if s.spool == nil {
 		return Token{}, nil
@@ -127,14 +126,11 @@ func (s *Store) adopt(ctx context.Context, key RecordKey) (waits Token, err erro
 		return Token{}, err
 	}
 	spooled, err := s.spool.Load(ctx, id, pendingKey(key))
-	switch {
-	case errors.Is(err, ErrNotFound):
+	if errors.Is(err, ErrNotFound) {
 		return Token{}, nil
-	case unreadable(err): // nobody must be able to stop refreshes by planting something there
-		s.warn(annotate(&Error{Err: err, Detail: "the spool cannot be used"}, "refresh", key))
-		return Token{}, nil
-	case err != nil:
-		return Token{}, err
+	}
+	if err != nil {
+		return Token{}, s.passOver(err, key)
 	}
 	old, answer, err := s.successor(ctx, sealer, key, spooled)
 	if err != nil {
@@ -145,12 +141,28 @@ func (s *Store) adopt(ctx context.Context, key RecordKey) (waits Token, err erro
 	}
 	switch {
 	case err == nil || errors.Is(err, ErrNotFound):
-		return Token{}, s.spool.Remove(ctx, id, pendingKey(key))
+		if err := s.spool.Remove(ctx, id, pendingKey(key)); err != nil { // it is of no use to anybody any more
+			s.warn(annotate(err, "refresh", key))
+		}
+		return Token{}, nil
 	case worthAnotherTry(err):
 		s.warn(annotate(&Error{Err: err, Detail: "its new token is kept in the spool until the store can be written"}, "refresh", key))
-		return answer, nil
+		return answer, err
 	}
 	return Token{}, err
+}
+
+// passOver warns of a spool that is of no use, since nobody must be able to stop
+// refreshes by planting something there. Other errors are those of a machine that
+// may find an answer there the next time.
+func (s *Store) passOver(err error, key RecordKey) error {
+	for _, of := range []error{ErrTampered, ErrCorrupt, ErrTooLarge, ErrReadOnly, ErrUnavailable, fs.ErrPermission} {
+		if errors.Is(err, of) {
+			s.warn(annotate(&Error{Err: err, Detail: "the spool cannot be used"}, "refresh", key))
+			return nil
+		}
+	}
+	return err
 }
 
 // successor returns the stored token and what the spool has in its place; a zero
@@ -168,7 +180,7 @@ func (s *Store) successor(ctx context.Context, sealer Sealer, key RecordKey, sea
 		s.warn(annotate(&Error{Err: err, Detail: "a renewed token in the spool is lost"}, "refresh", key))
 		return old, Token{}, nil
 	}
-	if err != nil || spent != fingerprint(old.RefreshToken) || !answer.ExpiresAt.After(old.ExpiresAt) {
+	if err != nil || spent != fingerprint(old.RefreshToken) || answer.RefreshToken.Equal(old.RefreshToken) && !answer.ExpiresAt.After(old.ExpiresAt) {
 		return old, Token{}, err
 	}
 	return old, answer, nil

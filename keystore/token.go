@@ -130,11 +130,16 @@ func (next Token) renewed(prev Token) Token {
 		if next.Endpoints == (Endpoints{}) {
 			next.Endpoints = prev.Endpoints
 		}
-		if next.LoggedIn.IsZero() {
+		if next.LoggedIn.IsZero() { // no new login
 			next.Grant = either(next.Grant, prev.Grant)
 		}
-		next.LoggedIn = later(next.LoggedIn, prev.LoggedIn)
-		next.Used = later(next.Used, prev.Used)
+		// Not the later one: a clock may have been wrong then.
+		if next.LoggedIn.IsZero() {
+			next.LoggedIn = prev.LoggedIn
+		}
+		if next.Used.IsZero() {
+			next.Used = prev.Used
+		}
 	}
 	next.Extra = merged(next.Extra, prev.Extra)
 	return next
@@ -155,13 +160,6 @@ func merged(next, prev map[string]Secret) map[string]Secret {
 
 // same reports whether two facts do not contradict each other; "" is no fact.
 func same(a, b string) bool { return a == "" || b == "" || a == b }
-
-func later(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
-}
 
 func either(a, b string) string {
 	if a != "" {

@@ -83,7 +83,12 @@ func checkTrusted(path string, f File) error {
 // CheckDir refuses a directory in which others than the effective user and root
 // could put or replace files. A link is refused too: resolve the directory's
 // name with filepath.EvalSymlinks first.
-func CheckDir(fsys FS, dir string) error {
+func CheckDir(fsys FS, dir string) error { return checkDir(fsys, dir, 0) }
+
+// CheckOwnDir is CheckDir for a directory that root's is no substitute for.
+func CheckOwnDir(fsys FS, dir string) error { return checkDir(fsys, dir) }
+
+func checkDir(fsys FS, dir string, others ...uint32) error {
 	info, err := fsys.Lstat(dir)
 	if err != nil {
 		return About(dir, err)
@@ -91,7 +96,7 @@ func CheckDir(fsys FS, dir string) error {
 	if !info.IsDir() {
 		return Refuse(dir, "is "+kind(info.Mode())+", not a directory")
 	}
-	if bad := badOwner(info, 0); bad != "" {
+	if bad := badOwner(info, others...); bad != "" {
 		return Refuse(dir, bad+": use a directory of your own")
 	}
 	if bad := badMode(info); bad != "" {

@@ -19,7 +19,17 @@ func Make(getenv func(string) string) (string, error) {
 	return dir, atomicfile.MkdirPrivate(atomicfile.OS(), dir)
 }
 
+// Find is Make that makes nothing: fs.ErrNotExist if the directory is not there.
+func Find(getenv func(string) string) (string, error) {
+	dir, err := locate(getenv)
+	if err != nil {
+		return "", err
+	}
+	return dir, atomicfile.CheckDir(atomicfile.OS(), dir)
+}
+
 // usable reports whether dir is an absolute path to a directory of the user's own.
+// Root's, as su leaves it in the environment, is another user's.
 func usable(dir string) bool {
-	return filepath.IsAbs(dir) && atomicfile.CheckDir(atomicfile.OS(), dir) == nil
+	return filepath.IsAbs(dir) && atomicfile.CheckOwnDir(atomicfile.OS(), dir) == nil
 }

@@ -49,11 +49,8 @@ func (f file) key() keystore.RecordKey {
 
 // Save implements keystore.Spool: in one rename, and synced.
 func (d Dir) Save(_ context.Context, store keystore.StoreID, k keystore.RecordKey, sealed []byte) error {
-	dir, err := d.dir(store)
+	dir, err := d.dir(store, rundir.Make, atomicfile.MkdirPrivate)
 	if err != nil {
-		return err
-	}
-	if err := atomicfile.MkdirPrivate(atomicfile.OS(), dir); err != nil {
 		return err
 	}
 	data, err := json.Marshal(file{k.Namespace, k.Kind, k.Name, sealed})
@@ -65,11 +62,11 @@ func (d Dir) Save(_ context.Context, store keystore.StoreID, k keystore.RecordKe
 
 // Load implements keystore.Spool.
 func (d Dir) Load(_ context.Context, store keystore.StoreID, k keystore.RecordKey) ([]byte, error) {
-	dir, err := d.dir(store)
-	if err != nil {
-		return nil, err
+	dir, err := d.find(store)
+	var f file
+	if err == nil {
+		f, err = read(filepath.Join(dir, name(k)))
 	}
-	f, err := read(filepath.Join(dir, name(k)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, keystore.ErrNotFound
 	}
@@ -78,23 +75,23 @@ func (d Dir) Load(_ context.Context, store keystore.StoreID, k keystore.RecordKe
 
 // Remove implements keystore.Spool.
 func (d Dir) Remove(_ context.Context, store keystore.StoreID, k keystore.RecordKey) error {
-	dir, err := d.dir(store)
-	if err != nil {
-		return err
+	dir, err := d.find(store)
+	if err == nil {
+		err = atomicfile.About(dir, os.Remove(filepath.Join(dir, name(k))))
 	}
-	if err := os.Remove(filepath.Join(dir, name(k))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return atomicfile.About(dir, err)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // Keys implements keystore.Spool. What is not a file of the spool is passed over.
 func (d Dir) Keys(_ context.Context, store keystore.StoreID) ([]keystore.RecordKey, error) {
-	dir, err := d.dir(store)
-	if err != nil {
-		return nil, err
+	dir, err := d.find(store)
+	var entries []fs.DirEntry
+	if err == nil {
+		entries, err = os.ReadDir(dir)
 	}
-	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, atomicfile.About(dir, err)
 	}
@@ -108,14 +105,27 @@ func (d Dir) Keys(_ context.Context, store keystore.StoreID) ([]keystore.RecordK
 	return keys, nil
 }
 
-// dir returns the directory of a store's files. It need not exist.
-func (d Dir) dir(store keystore.StoreID) (string, error) {
+// find returns the directory of a store's files. It makes none, so that nothing
+// is left on a machine where nothing is ever spooled: fs.ErrNotExist.
+func (d Dir) find(store keystore.StoreID) (string, error) {
+	return d.dir(store, rundir.Find, atomicfile.CheckDir)
+}
+
+// dir goes down to the directory of a store's files, each checked before the next.
+func (d Dir) dir(store keystore.StoreID, begin func(func(string) string) (string, error), step func(atomicfile.FS, string) error) (string, error) {
 	getenv := d.Getenv
 	if getenv == nil {
 		getenv = os.Getenv
 	}
-	base, err := rundir.Make(getenv)
-	return filepath.Join(base, "spool", store.String()), err
+	dir, err := begin(getenv)
+	for _, name := range []string{"spool", store.String()} {
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Join(dir, name)
+		err = step(atomicfile.OS(), dir)
+	}
+	return dir, err
 }
 
 func name(k keystore.RecordKey) string {
