@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/oauth2"
 
@@ -10,10 +11,27 @@ import (
 )
 
 // renewing is one renewal of a Source.
-type renewing struct{ answer Answer }
+type renewing struct {
+	began  time.Time // by the Source's uptime
+	asked  bool      // once at least
+	answer Answer
+}
 
-// ask spends old's refresh token, or the client's secret.
+// ask spends old's refresh token, or the client's secret, unless somebody else has
+// found out meanwhile that it is of no use.
 func (r *renewing) ask(ctx context.Context, s *Source, old keystore.Token) (Answer, error) {
+	if !r.asked && s.failedSince(r.began) {
+		return Answer{}, errLeft
+	}
+	r.asked = true
+	answer, err := r.answerOf(ctx, s, old)
+	if err != nil {
+		s.leave(err) // before the next one has the lock
+	}
+	return answer, err
+}
+
+func (r *renewing) answerOf(ctx context.Context, s *Source, old keystore.Token) (Answer, error) {
 	c, err := clientOf(ctx, s.store, old, s.opts.Secret, s.opts.Requests)
 	if err != nil {
 		return Answer{}, err
@@ -42,7 +60,20 @@ func clientOf(ctx context.Context, store *keystore.Store, t keystore.Token, secr
 			return nil, err
 		}
 	}
-	return NewClient(p, Credentials{ID: t.ClientID, Secret: secret}, opts)
+	return NewClient(p, Credentials{ID: t.ClientID, Secret: secret}, clocked(opts, store))
+}
+
+// clocked returns opts with the store's clock, if they have none: a token's end is
+// compared with that.
+func clocked(opts *Options, store *keystore.Store) *Options {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	if o.Clock == nil {
+		o.Clock = store.Now
+	}
+	return &o
 }
 
 // providerOf returns where t's secrets may go. A login that was imported has no

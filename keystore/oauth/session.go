@@ -58,7 +58,7 @@ func Logout(ctx context.Context, store *keystore.Store, resourceServer string, o
 		if t.Issuer == "" || t.ClientID == "" {
 			return &keystore.Error{Err: keystore.ErrUnavailable, Detail: "the record does not say of which client and issuer it is: it cannot be revoked"}
 		}
-		c, err := clientOf(ctx, store, t, keystore.Secret{}, opts.byClockOf(store))
+		c, err := clientOf(ctx, store, t, keystore.Secret{}, opts)
 		if err != nil {
 			return err
 		}

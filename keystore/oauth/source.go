@@ -25,11 +25,18 @@ type Source struct {
 
 	mu      sync.Mutex
 	token   keystore.Token // last one given; guarded by mu
+	refused bool           // by a resource server; guarded by mu
 	since   time.Time      // when it came, by uptime; guarded by mu
-	lives   time.Duration  // from then until it is stale; guarded by mu
+	lives   time.Duration  // from then until it expires; guarded by mu
 	hooks   int            // calls of OnRefresh under way; guarded by mu
-	silence time.Time      // until then the issuer is left alone; guarded by mu
-	because error          // as it has asked for that, or has failed; guarded by mu
+	failure failure        // the last one; guarded by mu
+}
+
+// failure is why a renewal has failed, and for how long the issuer is left alone
+// for that. Times are by uptime.
+type failure struct {
+	err       error
+	at, until time.Time
 }
 
 // SourceOptions of a Source. The zero value is good.
@@ -75,7 +82,6 @@ func NewSource(store *keystore.Store, resourceServer string, opts *SourceOptions
 	if opts != nil {
 		s.opts = *opts
 	}
-	s.opts.Requests = s.opts.Requests.byClockOf(store)
 	return s
 }
 
@@ -114,17 +120,17 @@ func (s *Source) Get(ctx context.Context) (keystore.Token, error) {
 	if err != nil {
 		return keystore.Token{}, err
 	}
-	if !s.stale(t) {
-		s.remember(t)
+	if s.meet(t); !s.stale(t) {
 		return t, nil
 	}
-	return s.renew(ctx, t, s.stale)
+	return s.renew(ctx, t)
 }
 
 // Refused returns the login with another access token than the one that
 // a resource server has refused (HTTP 401). It renews only if that is still the
 // stored one, and was not renewed within the last minute: the server would refuse
-// the next one too. Then the error is keystore.ErrLoginRequired.
+// the next one too. Then the error is keystore.ErrLoginRequired. An issuer that
+// has just failed is left alone as by Get.
 func (s *Source) Refused(ctx context.Context, access keystore.Secret) (keystore.Token, error) {
 	s.forget(access)
 	t, err := s.store.Get(ctx, s.resourceServer)
@@ -136,12 +142,15 @@ func (s *Source) Refused(ctx context.Context, access keystore.Secret) (keystore.
 		return s.Get(ctx)
 	}
 	if age := s.store.Now().Sub(t.Used); age >= 0 && age < time.Minute {
-		return keystore.Token{}, s.over(ctx, "its resource server refuses an access token that is not a minute old")
+		return keystore.Token{}, s.loginOver(ctx, "its resource server refuses an access token that is not a minute old")
 	}
 	if !t.Renewable() {
-		return keystore.Token{}, s.over(ctx, "its access token is refused, and "+notRenewable(t))
+		return keystore.Token{}, s.loginOver(ctx, "its access token is refused, and "+notRenewable(t))
 	}
-	return s.refresh(ctx, refused)
+	if err := s.left(false); err != nil {
+		return keystore.Token{}, err
+	}
+	return s.refresh(ctx, func(t keystore.Token) bool { return refused(t) || s.stale(t) })
 }
 
 // Renew returns the login with another access token than the one that it has now,
@@ -153,29 +162,25 @@ func (s *Source) Renew(ctx context.Context) (keystore.Token, error) {
 		return keystore.Token{}, err
 	}
 	if !t.Renewable() {
-		return keystore.Token{}, s.over(ctx, notRenewable(t))
+		return keystore.Token{}, s.loginOver(ctx, notRenewable(t))
 	}
 	return s.refresh(ctx, func(now keystore.Token) bool { return now.AccessToken.Equal(t.AccessToken) })
 }
 
 // renew replaces t, which is stale. One that has not expired yet is good enough if
 // that fails: the next call tries again.
-func (s *Source) renew(ctx context.Context, t keystore.Token, stale func(keystore.Token) bool) (keystore.Token, error) {
-	expired := s.expired(t)
-	if !t.Renewable() && expired {
-		return keystore.Token{}, s.over(ctx, "the access token has expired, and "+notRenewable(t))
-	}
-	if !t.Renewable() {
+func (s *Source) renew(ctx context.Context, t keystore.Token) (fresh keystore.Token, err error) {
+	switch {
+	case t.Renewable():
+	case s.expired(t):
+		return fresh, s.loginOver(ctx, "the access token has expired, and "+notRenewable(t))
+	default:
 		return t, nil
 	}
-	if err := s.left(expired); err != nil {
-		if expired {
-			return keystore.Token{}, err
-		}
-		return t, nil
+	if err = s.left(s.expired(t)); err == nil {
+		fresh, err = s.refresh(ctx, s.stale)
 	}
-	fresh, err := s.refresh(ctx, stale)
-	if err == nil || expired || ctx.Err() != nil || errors.Is(err, keystore.ErrNotFound) {
+	if err == nil || ctx.Err() != nil || errors.Is(err, keystore.ErrNotFound) || s.expired(t) {
 		return fresh, err
 	}
 	return t, nil
@@ -188,8 +193,8 @@ func notRenewable(t keystore.Token) string {
 	return "the record does not say of which client it is"
 }
 
-// over tells that only a new login helps.
-func (s *Source) over(ctx context.Context, detail string) error {
+// loginOver tells that only a new login helps.
+func (s *Source) loginOver(ctx context.Context, detail string) error {
 	err := &keystore.Error{Key: s.key(), Err: keystore.ErrLoginRequired, Detail: detail}
 	s.complain(ctx, err)
 	return err
@@ -201,13 +206,16 @@ func (s *Source) key() keystore.RecordKey {
 
 // refresh renews the token if it is stale, and tells what came of it.
 func (s *Source) refresh(ctx context.Context, stale func(keystore.Token) bool) (keystore.Token, error) {
-	var r renewing
+	r := renewing{began: s.uptime()}
 	t, err := s.store.Refresh(ctx, s.resourceServer, stale,
 		func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
 			answer, err := r.ask(ctx, s, old)
 			return answer.Response, err
 		},
 		func(t keystore.Token) { s.tell(ctx, r.told(t)) })
+	if errors.Is(err, errLeft) {
+		return keystore.Token{}, s.lastFailure()
+	}
 	if err != nil {
 		s.failed(ctx, err)
 		return keystore.Token{}, err
@@ -237,18 +245,12 @@ func (s *Source) hook(n int) {
 	s.hooks += n
 }
 
-// failed leaves the issuer alone for as long as it wants, and for some seconds
-// while the old token is good: each try may take 20.
+// failed tells of a failure. That a caller has gone is none.
 func (s *Source) failed(ctx context.Context, err error) {
-	if ctx.Err() == nil {
-		s.mu.Lock()
-		pause := retryPause
-		if e, ok := errors.AsType[*Error](err); ok {
-			pause = max(pause, e.RetryAfter)
-		}
-		s.silence, s.because = s.uptime().Add(pause), err
-		s.mu.Unlock()
+	if ctx.Err() != nil {
+		return
 	}
+	s.leave(err)
 	s.complain(ctx, err)
 }
 
@@ -258,19 +260,51 @@ func (s *Source) complain(ctx context.Context, err error) {
 	}
 }
 
+// leave leaves the issuer alone for as long as it wants, and for some seconds
+// while the old token is good: each try may take 20.
+func (s *Source) leave(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pause := retryPause
+	if e, ok := errors.AsType[*Error](err); ok {
+		pause = max(pause, e.RetryAfter)
+	}
+	now := s.uptime()
+	s.failure = failure{err: err, at: now, until: now.Add(pause)}
+}
+
 const retryPause = 10 * time.Second
 
 // left returns why the issuer is to be left alone. Who has no token that is good
-// asks all the same, unless the issuer has said when.
+// asks all the same, unless the issuer has said when, or that it will never be.
 func (s *Source) left(expired bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, _ := errors.AsType[*Error](s.because)
-	asked := e != nil && e.RetryAfter > 0
-	if s.uptime().Before(s.silence) && (asked || !expired) {
-		return s.because
+	if !s.uptime().Before(s.failure.until) {
+		return nil
 	}
-	return nil
+	e, _ := errors.AsType[*Error](s.failure.err)
+	if expired && (e == nil || e.RetryAfter == 0) && !errors.Is(s.failure.err, keystore.ErrLoginRequired) {
+		return nil
+	}
+	return s.failure.err
+}
+
+// errLeft says that the issuer was not asked again: somebody else of this Source
+// has been told no while we waited for our turn.
+var errLeft = errors.New("the issuer has just failed")
+
+// failedSince reports whether a renewal has failed that began no earlier.
+func (s *Source) failedSince(began time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure.err != nil && !s.failure.at.Before(began)
+}
+
+func (s *Source) lastFailure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure.err
 }
 
 // remembered returns the last token if that is good, or if a hook is being told
@@ -278,10 +312,10 @@ func (s *Source) left(expired bool) error {
 func (s *Source) remembered() (keystore.Token, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.token.AccessToken.IsZero() {
+	if s.token.AccessToken.IsZero() || s.refused {
 		return keystore.Token{}, false
 	}
-	return s.token, s.hooks > 0 || !s.old(s.token)
+	return s.token, s.hooks > 0 && !s.over(s.token) || !s.old(s.token)
 }
 
 // remember keeps t. What is known of its age stays if it is here already: the
@@ -290,17 +324,25 @@ func (s *Source) remember(t keystore.Token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.token.AccessToken.Equal(t.AccessToken) {
-		s.since, s.lives = s.uptime(), t.ExpiresAt.Sub(s.store.Now())-s.leeway(t)
+		s.since, s.lives, s.refused = s.uptime(), t.ExpiresAt.Sub(s.store.Now()), false
 	}
 	s.token = t
+}
+
+// meet remembers a token that was read, unless a hook is being told of a newer one.
+func (s *Source) meet(t keystore.Token) {
+	s.mu.Lock()
+	telling := s.hooks > 0
+	s.mu.Unlock()
+	if !telling {
+		s.remember(t)
+	}
 }
 
 func (s *Source) forget(access keystore.Secret) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.token.AccessToken.Equal(access) {
-		s.token = keystore.Token{}
-	}
+	s.refused = s.refused || s.token.AccessToken.Equal(access)
 }
 
 // stale reports whether t is to be renewed.
@@ -310,17 +352,25 @@ func (s *Source) stale(t keystore.Token) bool {
 	return s.old(t)
 }
 
-// old is stale for who holds mu. A clock that was set back since the token came
-// would make it live longer: so it is old too if it has been in this process for
-// as long as it had to live, or if it comes from the future. Five minutes of that
-// may lie between two machines that share a store.
+// old is stale for who holds mu. What comes from the future was got when the clock
+// was wrong, then or now. Five minutes of that may lie between two machines that
+// share a store.
 func (s *Source) old(t keystore.Token) bool {
 	const skew = 5 * time.Minute
-	now := s.store.Now()
-	if t.Expired(now.Add(s.leeway(t))) || t.Used.After(now.Add(skew)) {
-		return true
+	return s.remains(t) <= s.leeway(t) || t.Used.After(s.store.Now().Add(skew))
+}
+
+// over is expired for who holds mu.
+func (s *Source) over(t keystore.Token) bool { return s.remains(t) <= 0 }
+
+// remains is how long t is good for: by the clock, and at most by what it had to
+// live when it came to this process, as the clock may have been set back since.
+func (s *Source) remains(t keystore.Token) time.Duration {
+	left := t.ExpiresAt.Sub(s.store.Now())
+	if s.token.AccessToken.Equal(t.AccessToken) {
+		left = min(left, s.lives-s.uptime().Sub(s.since))
 	}
-	return s.token.AccessToken.Equal(t.AccessToken) && s.uptime().Sub(s.since) >= s.lives
+	return left
 }
 
 // leeway is how long before its end a token is renewed.
@@ -339,4 +389,8 @@ func (s *Source) leeway(t keystore.Token) time.Duration {
 const defaultLeeway = 60 * time.Second
 
 // expired reports whether t must not be used any more.
-func (s *Source) expired(t keystore.Token) bool { return t.Expired(s.store.Now()) }
+func (s *Source) expired(t keystore.Token) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over(t)
+}

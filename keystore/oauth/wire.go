@@ -14,8 +14,6 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
-
-	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // Limits of every request.
@@ -39,18 +37,6 @@ type Options struct {
 	Clock func() time.Time
 
 	transport http.RoundTripper // for tests of this package; nil means newTransport
-}
-
-// byClockOf returns o with the clock of a store, if it has none. o may be nil.
-func (o *Options) byClockOf(store *keystore.Store) *Options {
-	var with Options
-	if o != nil {
-		with = *o
-	}
-	if with.Clock == nil {
-		with.Clock = store.Now
-	}
-	return &with
 }
 
 // wire sends one request and takes in its answer within the limits. It calls
