@@ -1,13 +1,16 @@
 package oauthtest
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 const (
@@ -125,6 +128,55 @@ func TestAuthorizeSendsTheBrowserBack(t *testing.T) {
 	}
 }
 
+func TestAuthorizeAsTold(t *testing.T) {
+	s := New(t)
+	s.RequireSession("session_required_mfa")
+	ask := url.Values{"redirect_uri": {redirectURI}, "state": {"st"}, "response_type": {"code"}}
+	if back := s.authorize(ask); back.Get("error") != "interaction_required" || back.Has("code") {
+		t.Errorf("without what is demanded: %v", back)
+	}
+	ask.Set("session_required_mfa", "True")
+	if back := s.authorize(ask); !back.Has("code") || s.LastAuthorize().Get("session_required_mfa") != "True" {
+		t.Errorf("with it: %v", back)
+	}
+	s.SetCallback(Deny)
+	if back := s.authorize(ask); back.Get("error") != "access_denied" || back.Has("code") || back.Get("state") != "st" {
+		t.Errorf("denied: %v", back)
+	}
+}
+
+func TestCodePageShowsTheCode(t *testing.T) {
+	s := New(t)
+	resp, err := http.Get(s.URL + "/v2/web/auth-code?code=" + url.QueryEscape("fake-<code>"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if page, _ := io.ReadAll(resp.Body); !strings.Contains(string(page), ">fake-&lt;code&gt;<") {
+		t.Errorf("the page is %s", page)
+	}
+}
+
+func TestIDTokenIsOfTheUser(t *testing.T) {
+	s := New(t)
+	s.SetUser("fake-someone", "fake-name")
+	s.SetClock(func() time.Time { return time.Unix(1_900_000_000, 0) })
+	token, _ := logIn(t, s, "openid")["id_token"].(string)
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatalf("the id_token is %q", token)
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	var claims map[string]any
+	if err != nil || json.Unmarshal(text, &claims) != nil {
+		t.Fatalf("its claims are %s", text)
+	}
+	if claims["sub"] != "fake-someone" || claims["preferred_username"] != "fake-name" || claims["iss"] != s.URL ||
+		claims["aud"] != client || claims["iat"] != 1.9e9 || claims["nonce"] != nil {
+		t.Errorf("its claims are %s", text)
+	}
+}
+
 func TestCountsOverHTTP(t *testing.T) {
 	s := New(t)
 	logIn(t, s, transferAll)
@@ -141,10 +193,11 @@ func TestCountsOverHTTP(t *testing.T) {
 }
 
 func TestBadAnswersHaveNamesOfTheirOwn(t *testing.T) {
-	names := BadAnswers()
-	slices.Sort(names)
-	if len(slices.Compact(slices.Clone(names))) != len(names) {
-		t.Errorf("a name stands twice in %q", names)
+	for kind, names := range map[string][]string{"answers": BadAnswers(), "id_tokens": BadIDTokens()} {
+		slices.Sort(names)
+		if len(slices.Compact(slices.Clone(names))) != len(names) {
+			t.Errorf("a name stands twice in %q", names)
+		}
+		t.Logf("%d bad %s", len(names), kind)
 	}
-	t.Logf("%d bad answers", len(names))
 }
