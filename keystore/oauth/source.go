@@ -223,7 +223,7 @@ func (s *Source) refresh(ctx context.Context, stale func(keystore.Token) bool) (
 	if s.expired(t) {
 		return keystore.Token{}, &keystore.Error{Key: s.key(), Err: keystore.ErrUnavailable, Detail: "the new token was over before it was here"}
 	}
-	s.remember(t)
+	s.meet(t)
 	return t, nil
 }
 
