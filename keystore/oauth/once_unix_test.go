@@ -24,8 +24,8 @@ import (
 	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
 )
 
-// refresherVariable makes a process one of those that refresh: issuer and
-// directory of the store, separated by a space.
+// refresherVariable makes a process one of those that refresh: it holds the
+// directory of the store.
 const refresherVariable = "GLOBUS_KEYS_TEST_REFRESHER"
 
 // TestOneRefreshForAllProcesses: an issuer that rotates refresh tokens, and takes
@@ -33,15 +33,23 @@ const refresherVariable = "GLOBUS_KEYS_TEST_REFRESHER"
 func TestOneRefreshForAllProcesses(t *testing.T) {
 	const expiries = 50
 	const processes = 64
-	s, dir, token := expiredLogin(t, oauthtest.Rotating)
+	letAllRefresh(t, processes, expiries)
+}
+
+// TestOneRefreshFor256Processes is the same for a crowd.
+func TestOneRefreshFor256Processes(t *testing.T) { letAllRefresh(t, 256, 1) }
+
+func letAllRefresh(t *testing.T, processes, expiries int) {
+	t.Helper()
+	s, dir, token := storedLogin(t, oauthtest.Rotating)
 	var all []*process
 	for range processes {
-		all = append(all, startRefresher(t, s.URL, dir))
+		all = append(all, startRefresher(t, dir))
 	}
 	stale := token.AccessToken.Reveal()
 	for n := 1; n <= expiries; n++ {
 		for _, p := range all {
-			p.ask(stale)
+			p.ask(n)
 		}
 		fresh := ""
 		for _, p := range all {
@@ -62,9 +70,10 @@ func TestOneRefreshForAllProcesses(t *testing.T) {
 	}
 }
 
-// expiredLogin stores a login of a server in dir.
-func expiredLogin(t *testing.T, r oauthtest.Rotation) (s *oauthtest.Server, dir string, token keystore.Token) {
+// storedLogin stores a login of a server in dir.
+func storedLogin(t *testing.T, r oauthtest.Rotation) (s *oauthtest.Server, dir string, token keystore.Token) {
 	t.Helper()
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
 	s, dir = oauthtest.New(t), t.TempDir()
 	s.SetRotation(r)
 	token = oneLogin(t, s, newClient(t, s, nil))
@@ -90,17 +99,17 @@ func duringRefresh(s *oauthtest.Server, do func()) {
 func TestKilledBetweenAnswerAndStore(t *testing.T) {
 	for name, rotation := range map[string]oauthtest.Rotation{"rotating": oauthtest.Rotating, "static": oauthtest.Static} {
 		t.Run(name, func(t *testing.T) {
-			s, dir, token := expiredLogin(t, rotation)
-			victim, next := startRefresher(t, s.URL, dir), startRefresher(t, s.URL, dir)
+			s, dir, _ := storedLogin(t, rotation)
+			victim, next := startRefresher(t, dir), startRefresher(t, dir)
 			killed := make(chan struct{})
 			duringRefresh(s, func() {
 				victim.cmd.Process.Kill()
 				victim.cmd.Wait()
 				close(killed)
 			})
-			victim.ask(token.AccessToken.Reveal())
+			victim.ask(1)
 			<-killed
-			next.ask(token.AccessToken.Reveal())
+			next.ask(1)
 			got := next.answer()
 			named := fmt.Sprintf("process %d on ", victim.cmd.Process.Pid)
 			switch {
@@ -116,14 +125,14 @@ func TestKilledBetweenAnswerAndStore(t *testing.T) {
 // TestStoppedRefresher keeps its lock: nobody asks the issuer in its place, valid
 // tokens are served, and others are told whom they wait for.
 func TestStoppedRefresher(t *testing.T) {
-	s, dir, token := expiredLogin(t, oauthtest.Rotating)
-	stopped := startRefresher(t, s.URL, dir)
+	s, dir, token := storedLogin(t, oauthtest.Rotating)
+	stopped := startRefresher(t, dir)
 	done := make(chan struct{})
 	duringRefresh(s, func() {
 		stopped.cmd.Process.Signal(syscall.SIGSTOP)
 		close(done)
 	})
-	stopped.ask(token.AccessToken.Reveal())
+	stopped.ask(1)
 	<-done
 	posts := s.Counts().Posts
 	store := refreshStore(t, dir)
@@ -151,7 +160,9 @@ func TestStoppedRefresher(t *testing.T) {
 }
 
 // refreshStore opens the store in dir, with an identity file that lies beside it.
-func refreshStore(t testing.TB, dir string) *keystore.Store {
+func refreshStore(t testing.TB, dir string) *keystore.Store { return storeAt(t, dir, time.Now) }
+
+func storeAt(t testing.TB, dir string, now func() time.Time) *keystore.Store {
 	t.Helper()
 	key := filepath.Join(dir, "key")
 	if _, err := os.Stat(key); err != nil {
@@ -163,7 +174,7 @@ func refreshStore(t testing.TB, dir string) *keystore.Store {
 			t.Fatal(err)
 		}
 	}
-	store, err := local.Open(t.Context(), &local.Options{Store: "file:" + filepath.Join(dir, "tokens.json"), IdentityFile: key})
+	store, err := local.Open(t.Context(), &local.Options{Store: "file:" + filepath.Join(dir, "tokens.json"), IdentityFile: key, Clock: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,37 +182,32 @@ func refreshStore(t testing.TB, dir string) *keystore.Store {
 	return store
 }
 
-// TestRefresher is one of the processes: it reads which access token is stale, and
-// says which one it has then. By itself it shows that one process alone works.
+// expiry is the time when the n-th access token of a Server is over.
+func expiry(n int) time.Time { return time.Now().Add(time.Duration(n) * 49 * time.Hour) }
+
+// TestRefresher is one of the processes: it reads how many tokens are over by now,
+// and says which one its Source gives then. By itself it shows that one process
+// alone works.
 func TestRefresher(t *testing.T) {
-	issuer, dir, isProcess := strings.Cut(os.Getenv(refresherVariable), " ")
-	if !isProcess {
-		s, dir, token := expiredLogin(t, oauthtest.Rotating)
-		p := startRefresher(t, s.URL, dir)
-		p.ask(token.AccessToken.Reveal())
+	dir := os.Getenv(refresherVariable)
+	if dir == "" {
+		_, dir, token := storedLogin(t, oauthtest.Rotating)
+		p := startRefresher(t, dir)
+		p.ask(1)
 		if got := p.answer(); !strings.HasPrefix(got, oauthtest.Fake) || got == token.AccessToken.Reveal() {
 			t.Errorf("a process alone says %q", got)
 		}
 		return
 	}
-	store := refreshStore(t, dir)
-	p, err := oauth.Discover(t.Context(), issuer, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := oauth.NewClient(p, oauth.Credentials{ID: clientID}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := bufio.NewScanner(os.Stdin)
-	for in.Scan() {
-		stale := in.Text()
-		got, err := store.Refresh(t.Context(), transfer,
-			func(t keystore.Token) bool { return t.AccessToken.Reveal() == stale },
-			func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
-				a, err := c.RefreshToken(ctx, old)
-				return a.Response, err
-			}, nil)
+	n := 0
+	now := func() time.Time { return expiry(n) }
+	source := oauth.NewSource(storeAt(t, dir, now), transfer, nil)
+	source.SetUptime(now)
+	for {
+		if _, err := fmt.Scanln(&n); err != nil {
+			return
+		}
+		got, err := source.Get(t.Context())
 		if err != nil {
 			fmt.Println("answer: error", err)
 			continue
@@ -217,11 +223,18 @@ type process struct {
 	out *bufio.Scanner
 }
 
-func startRefresher(t *testing.T, issuer, dir string) *process {
-	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestRefresher$")
-	cmd.Env = append(os.Environ(), refresherVariable+"="+issuer+" "+dir)
+// refresherCommand is how to run one, under a tracer.
+func refresherCommand(dir string, tracer ...string) *exec.Cmd {
+	args := append(tracer, os.Args[0], "-test.run=^TestRefresher$")
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), refresherVariable+"="+dir)
 	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+func startRefresher(t *testing.T, dir string) *process {
+	t.Helper()
+	cmd := refresherCommand(dir)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -240,8 +253,8 @@ func startRefresher(t *testing.T, issuer, dir string) *process {
 	return &process{t, cmd, in, bufio.NewScanner(out)}
 }
 
-func (p *process) ask(stale string) {
-	if _, err := fmt.Fprintln(p.in, stale); err != nil {
+func (p *process) ask(n int) {
+	if _, err := fmt.Fprintln(p.in, n); err != nil {
 		p.t.Fatal(err)
 	}
 }
