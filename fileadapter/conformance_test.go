@@ -20,7 +20,7 @@ func TestConformance(t *testing.T) {
 	open := func(dir string) (keystore.StorageAdapter, error) {
 		return Open(filepath.Join(dir, "tokens.json"), keyFiles(dir).unseal, nil)
 	}
-	keystoretest.Run(t, open, &keystoretest.Options{Persistent: true, Processes: true, Meta: meta})
+	keystoretest.Run(t, open, &keystoretest.Options{Persistent: true, Processes: true, Meta: meta, Seals: true})
 }
 
 // keyFiles is a directory with an identity for each slot that is asked for, the

@@ -53,6 +53,10 @@ type Options struct {
 
 	// Meta is the payload of the meta record; nil means {}.
 	Meta []byte
+
+	// Seals: the adapter is a keystore.SealingAdapter, and its Readers are
+	// keystore.SealedReaders. One that is no SealingAdapter needs no saying so.
+	Seals bool
 }
 
 // Run checks the adapter that open opens, each guarantee in a subtest and a
@@ -122,5 +126,7 @@ func script() []check {
 
 		{"Close lets calls under way end and later ones fail", closes},
 		{"nothing at rest shows a payload", hidesPayloads},
+
+		{"what its Sealer seals is as good as what it stores", sealsElsewhere},
 	}
 }

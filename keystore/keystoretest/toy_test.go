@@ -41,6 +41,7 @@ type toyBends struct {
 	keyOnce     bool // asks for the key once
 	forgetful   bool // begins anew when it is opened
 	writesFirst bool // writes before fn has ended
+	sealsBare   bool // seals elsewhere without the place
 }
 
 func toyOpen(bends toyBends) Open {
@@ -56,12 +57,12 @@ func toyOpen(bends toyBends) Open {
 }
 
 func TestToy(t *testing.T) {
-	Run(t, toyOpen(toyBends{}), &Options{Persistent: true, Processes: true})
+	Run(t, toyOpen(toyBends{}), &Options{Persistent: true, Processes: true, Seals: true})
 }
 
 func bentToys() []bent {
 	bend := func(name, check string, bends toyBends) bent {
-		return bent{name, check, toyOpen(bends), Options{Persistent: true, Processes: true}}
+		return bent{name, check, toyOpen(bends), Options{Persistent: true, Processes: true, Seals: true}}
 	}
 	return []bent{
 		bend("begins anew", "what was stored is there after reopening", toyBends{forgetful: true}),
@@ -71,6 +72,8 @@ func bentToys() []bent {
 		bend("writes before the end", "a process killed inside an Update leaves nothing", toyBends{writesFirst: true}),
 		bend("asks for the key once", "a header change by another process is seen", toyBends{keyOnce: true}),
 		bend("asks for the key once per handle", "a header change is seen by a handle that was open", toyBends{keyOnce: true}),
+		bend("seals for any place", "what its Sealer seals is as good as what it stores", toyBends{sealsBare: true}),
+		bend("keeps its Sealer", "what its Sealer seals is as good as what it stores", toyBends{keyOnce: true}),
 		bend("stores in plain", "nothing at rest shows a payload", toyBends{inPlain: true}),
 	}
 }
@@ -91,7 +94,53 @@ func (a *toy) View(ctx context.Context, fn func(keystore.Reader) error) error {
 	if err != nil {
 		return err
 	}
-	return m.View(ctx, fn)
+	return m.View(ctx, func(r keystore.Reader) error { return fn(toyReader{r, a.box(r.Header())}) })
+}
+
+// toyReader shows records as they could lie in the file.
+type toyReader struct {
+	keystore.Reader
+	box box
+}
+
+func (r toyReader) Sealed(k keystore.RecordKey) ([]byte, error) {
+	payload, err := r.Get(k)
+	if err != nil {
+		return nil, err
+	}
+	return r.box.seal(k, payload), nil
+}
+
+// Sealer implements keystore.SealingAdapter.
+func (a *toy) Sealer(ctx context.Context) (id keystore.StoreID, sealer keystore.Sealer, err error) {
+	err = a.View(ctx, func(r keystore.Reader) error {
+		if r.Header().IsZero() {
+			return keystore.ErrNotFound
+		}
+		id, sealer = r.Header().StoreID, toySealer{a.box(r.Header()), a.bends.sealsBare}
+		return nil
+	})
+	return id, sealer, err
+}
+
+type toySealer struct {
+	box  box
+	bare bool
+}
+
+func (s toySealer) place(k keystore.RecordKey) keystore.RecordKey {
+	if s.bare {
+		return keystore.RecordKey{}
+	}
+	return k
+}
+
+func (s toySealer) Seal(_ context.Context, k keystore.RecordKey, payload []byte) ([]byte, error) {
+	return s.box.seal(s.place(k), payload), nil
+}
+
+func (s toySealer) Open(_ context.Context, k keystore.RecordKey, sealed []byte) ([]byte, error) {
+	return s.box.open(s.place(k), sealed)
 }
 
 func (a *toy) Update(ctx context.Context, fn func(keystore.Writer) error) error {
