@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -107,4 +108,15 @@ func asError(t testing.TB, err error) *oauth.Error {
 		t.Fatalf("the error is %v, not an *oauth.Error", err)
 	}
 	return e
+}
+
+// duringRefresh calls do once, when a refresh token is spent and the answer is not
+// sent yet.
+func duringRefresh(s *oauthtest.Server, do func()) {
+	var once sync.Once
+	s.BeforeAnswer(func(e oauthtest.Event) {
+		if e.Grant == "refresh_token" {
+			once.Do(do)
+		}
+	})
 }

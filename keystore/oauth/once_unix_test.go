@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -81,17 +80,6 @@ func storedLogin(t *testing.T, r oauthtest.Rotation) (s *oauthtest.Server, dir s
 		t.Fatal(err)
 	}
 	return s, dir, token
-}
-
-// duringRefresh calls do once, when a refresh token is spent and the answer is not
-// sent yet.
-func duringRefresh(s *oauthtest.Server, do func()) {
-	var once sync.Once
-	s.BeforeAnswer(func(e oauthtest.Event) {
-		if e.Grant == "refresh_token" {
-			once.Do(do)
-		}
-	})
 }
 
 // TestKilledBetweenAnswerAndStore: where refresh tokens rotate the login is lost,
