@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -75,6 +76,9 @@ func (l *loggingIn) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := l.askable(want); err != nil {
+		return err
+	}
 	client, err := l.client(ctx, want)
 	if err != nil {
 		return err
@@ -82,7 +86,9 @@ func (l *loggingIn) run(ctx context.Context) error {
 	if err := o.store.Probe(ctx); err != nil {
 		return err
 	}
-	l.finishing.Add(1) // an interrupt ends the waiting for a person at once, and nothing after that
+	// Who waits for a person obeys ctx. When that does not help there is a code or
+	// a login to lose, and an interrupt has to wait.
+	l.finishing.Add(1)
 	defer l.finishing.Add(-1)
 	answer, err := l.answer(ctx, client, want)
 	if err != nil {
@@ -95,12 +101,12 @@ func (l *loggingIn) run(ctx context.Context) error {
 }
 
 func (l *loggingIn) client(ctx context.Context, w wanted) (*oauth.Client, error) {
-	if !strings.HasSuffix(w.issuer, "globus.org") {
+	if globus, _ := oauth.GlobusIssuer("production"); w.issuer != globus {
 		l.say("the issuer is %s", w.issuer)
 	}
 	provider, err := oauth.Find(ctx, w.issuer, nil)
 	if err != nil {
-		return nil, err
+		return nil, hinted{err, "check the issuer's URL: --issuer, or issuer in config.toml"}
 	}
 	return oauth.NewClient(provider, w.credentials, nil)
 }
@@ -144,6 +150,25 @@ func (l *loggingIn) paste(ctx context.Context) (keystore.Secret, error) {
 	return keystore.NewSecret(text), err
 }
 
+// askable reports, before anybody has logged in, whether the code can be asked for.
+func (l *loggingIn) askable(w wanted) error {
+	if w.flow != "paste" {
+		return nil
+	}
+	err := errors.New("nobody is to be asked anything")
+	if !l.silent() {
+		var t *terminal
+		if t, err = l.terminal(); err == nil {
+			return t.Close()
+		}
+		err = errors.New("there is no terminal")
+	}
+	return hinted{
+		usageError{fmt.Errorf("the code cannot be asked for: %w", err)},
+		"run it in a terminal; where a browser is, say --flow loopback",
+	}
+}
+
 // explain adds what to try to what a login has come to.
 func (l *loggingIn) explain(err error) error {
 	var refused *oauth.Error
@@ -151,9 +176,7 @@ func (l *loggingIn) explain(err error) error {
 	case errors.As(err, &refused) && refused.Code == "invalid_client":
 		return hinted{err, "check --client-id, and that the client is registered as a native app, or say --client-secret-file"}
 	case errors.As(err, &refused) && (refused.Code == "invalid_scope" || refused.Code == "unknown_scope_error"):
-		return hinted{err, "check --scopes"}
-	case errors.Is(err, keystore.ErrLocked):
-		return hinted{err, "the paste flow asks on a terminal: run it in one, or say --flow loopback where a browser is"}
+		return hinted{err, "check what is asked for: --scopes, or scopes in config.toml"}
 	case errors.Is(err, keystore.ErrDeclined) || errors.Is(err, keystore.ErrLoginRequired):
 		return hinted{err, "run the same again; nothing was changed"}
 	}

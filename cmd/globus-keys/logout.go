@@ -29,7 +29,7 @@ tokens stay good until they expire.`,
 			}
 			return l.run(cmd.Context(), args)
 		},
-		ValidArgsFunction: a.completeResourceServer,
+		ValidArgsFunction: a.completeResourceServers,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&l.all, "all", false, "end every login of the namespace")
@@ -68,11 +68,11 @@ func (l *loggingOut) run(ctx context.Context, args []string) error {
 		o.say("namespace %q holds no logins", o.store.Namespace())
 	}
 	answer := logoutAnswer{Schema: 1, LoggedOut: []string{}, Left: []leftBehind{}}
-	failed := l.each(servers, func(rs string) error {
+	failed := l.each(ctx, servers, func(rs string) error {
 		err := l.end(ctx, o, rs)
 		if err != nil {
 			answer.Left = append(answer.Left, leftBehind{rs, err.Error()})
-			return l.remedy(err, rs)
+			return o.remedy(err, rs)
 		}
 		answer.LoggedOut = append(answer.LoggedOut, rs)
 		return nil
@@ -102,13 +102,13 @@ func (l *loggingOut) end(ctx context.Context, o opened, rs string) error {
 }
 
 // remedy says what can be done about a login that stays.
-func (l *loggingOut) remedy(err error, rs string) error {
+func (o opened) remedy(err error, rs string) error {
 	var refused *oauth.Error
 	switch {
 	case integrity(err):
-		return hinted{err, "{} remove " + shellQuoted(rs) + " removes it here: what cannot be read cannot be revoked"}
+		return hinted{err, o.line("remove", rs) + " removes it here: what cannot be read cannot be revoked"}
 	case errors.As(err, &refused), errors.Is(err, keystore.ErrUnavailable):
-		return hinted{err, "the login is as it was: try again; logout --no-revoke " + shellQuoted(rs) + " removes it here only"}
+		return hinted{err, "the login is as it was: try again; " + o.line("logout", "--no-revoke", rs) + " removes it here only"}
 	}
 	return err
 }

@@ -26,6 +26,9 @@ func main() { os.Exit(run()) }
 // cancelled. A second signal ends it at once.
 const grace = 10 * time.Second
 
+// patience is how long somebody who has cancelled is kept waiting without a word.
+const patience = time.Second
+
 // graceOfRenewal is the same for one whose refresh token, or code, is spent already:
 // what an issuer and a disk may take together.
 const graceOfRenewal = 40 * time.Second
@@ -41,16 +44,27 @@ func run() int {
 	case code := <-done:
 		return code
 	case <-ctx.Done():
+		return a.finish(done)
 	}
-	for limit := time.Now().Add(graceOfRenewal); ; {
+}
+
+// finish waits for a command that was cancelled, and says so if that takes a while.
+func (a *app) finish(done <-chan int) int {
+	limit, pause := time.Now().Add(graceOfRenewal), patience
+	for {
 		select {
 		case code := <-done:
 			return code
-		case <-time.After(grace):
-			if a.finishing.Load() == 0 || time.Now().After(limit) { // it reads from a pipe that nobody writes to
-				return a.fail(a.root(), errCancelled)
-			}
+		case <-time.After(pause):
 		}
+		busy := a.finishing.Load() > 0
+		switch {
+		case busy && pause == patience:
+			a.say("a login is being renewed or stored: this ends when that is done; ^C again ends it at once, and may lose the login")
+		case !busy && pause == grace, time.Now().After(limit): // it reads from a pipe that nobody writes to
+			return a.fail(a.root(), errCancelled)
+		}
+		pause = grace
 	}
 }
 

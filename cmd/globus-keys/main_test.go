@@ -27,14 +27,18 @@ func TestMain(m *testing.M) {
 				none.Before = func(string, int) error { return &keychain.Problem{State: keychain.Absent, Detail: "none in tests"} }
 				testKeychain = none
 			}
-			os.Exit(run())
+			os.Exit(overheard(run))
 		},
+		"fake-browser":    browser,
+		"useless-browser": func() {},
+		"person":          person,
 	})
 }
 
 // The scripts in testdata run the command as users do. Each begins with what
 // it shows. HOME is empty, FIXTURES holds token files that the real Globus SDK
-// and CLI wrote, PASS is a file with a passphrase.
+// and CLI wrote, PASS is a file with a passphrase. The words about an issuer are in
+// issuer_test.go.
 func TestScripts(t *testing.T) { runScripts(t, "testdata") }
 
 // TestScriptsWithAge is the same, for what stock age can read.
@@ -57,23 +61,47 @@ func runScripts(t *testing.T, dir string) {
 			pass := filepath.Join(env.WorkDir, "pass")
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second more
 			env.Setenv("HOME", home)
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
+			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "runtime"))
+			env.Setenv(talkVariable, filepath.Join(env.WorkDir, "talk"))
 			env.Setenv("LOCALAPPDATA", home)
 			env.Setenv("FIXTURES", fixtureCopy)
 			env.Setenv("PASS", pass)
 			env.Setenv("STORE", filepath.Join(home, ".local", "share", "globus-keys", "tokens.json"))
-			if err := os.Mkdir(home, 0o700); err != nil {
-				return err
+			for _, dir := range []string{home, env.Getenv("XDG_RUNTIME_DIR")} {
+				if err := os.Mkdir(dir, 0o700); err != nil {
+					return err
+				}
 			}
+			prepareIssuer(env)
 			if err := os.CopyFS(fixtureCopy, os.DirFS(fixtures)); err != nil {
 				return err
 			}
 			return os.WriteFile(pass, []byte("correct horse battery staple\n"), 0o600)
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, errors.New("unknown condition " + name)
+			}
+			return os.Geteuid() == 0, nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     exits,
 			"nosecrets": noSecrets,
 			"edit":      edit,
 			"chmodfile": chmodFile,
+			"settings":  writeSettings,
+
+			"issuer":              startIssuer,
+			"issuer-answers":      issuerAnswers,
+			"issuer-asked":        issuerAsked,
+			"issuer-client":       issuerClient,
+			"issuer-counts":       issuerCounts,
+			"issuer-denies":       issuerDenies,
+			"issuer-kills-logins": issuerKillsLogins,
+			"issuer-takes":        issuerTakes,
+			"issuer-user":         issuerUser,
+			"logged-in":           loggedIn,
 		},
 	})
 }
@@ -98,15 +126,22 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// noSecrets DIR searches every byte below DIR for the fixtures' tokens and
-// client secrets, as they are and in base64 and hexadecimal.
+// noSecrets DIR searches every byte below DIR, of the runtime directory, and of
+// what the commands so far have written to standard error, for the fixtures' tokens
+// and client secrets and for an issuer's, as they are and in base64 and hexadecimal.
 func noSecrets(ts *testscript.TestScript, neg bool, args []string) {
 	for _, secret := range []string{
 		"Ag01Fake", "Ag02Fake", "Ag03Fake", "Ag04Fake", "Ag05Fake", "Ag07Fake", "AgIdFake", "AgCfgFake",
 		"FakeAccess", "FakeRefresh", "FakeTemplatedClientSecret", "FakeClientSecret", "correct horse",
+		"fake-access", "fake-refresh", "fake-code", "fake-secret", "eyJhbGci",
 	} {
-		if found := keystoretest.FindCanary(ts.MkAbs(args[0]), secret); len(found) > 0 {
-			ts.Fatalf("%q lies in plain in %v", secret, found)
+		for _, place := range []string{ts.MkAbs(args[0]), ts.Getenv("XDG_RUNTIME_DIR"), ts.Getenv(talkVariable)} {
+			if _, err := os.Lstat(place); err != nil {
+				continue // nobody has written there
+			}
+			if found := keystoretest.FindCanary(place, secret); len(found) > 0 {
+				ts.Fatalf("%q lies in plain in %v", secret, found)
+			}
 		}
 	}
 }

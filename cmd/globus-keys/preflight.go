@@ -37,7 +37,7 @@ down, can end a login sooner.`,
 			}
 			return a.preflight(cmd.Context(), args, needed, asJSON)
 		},
-		ValidArgsFunction: a.completeResourceServer,
+		ValidArgsFunction: a.completeResourceServers,
 	}
 	cmd.Flags().DurationVar(&needed, "for", 0, "how long the logins are needed, such as 72h")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
@@ -60,7 +60,7 @@ func (a *app) preflight(ctx context.Context, args []string, needed time.Duration
 		return err
 	}
 	defer o.close()
-	s, err := settings.Load(a.getenv)
+	s, err := a.settings()
 	if err != nil {
 		return err
 	}
@@ -69,10 +69,10 @@ func (a *app) preflight(ctx context.Context, args []string, needed time.Duration
 		return err
 	}
 	if len(servers) == 0 {
-		return o.loginHint(ctx, fmt.Errorf("nobody is logged in in namespace %q: %w", o.store.Namespace(), keystore.ErrLoginRequired))
+		return o.nobody(ctx)
 	}
 	looks := []outlook{}
-	failed := o.each(servers, func(rs string) error {
+	failed := o.each(ctx, servers, func(rs string) error {
 		look := o.look(ctx, s, rs, needed)
 		if look.err == nil || look.Reason != "" {
 			looks = append(looks, look)
@@ -102,7 +102,7 @@ func (o opened) look(ctx context.Context, s *settings.Settings, rs string, neede
 	switch {
 	case look.Lasts:
 	case !until.After(now):
-		look.err = o.loginHint(ctx, fmt.Errorf("the login at %q is over (%s): %w", rs, reason, keystore.ErrLoginRequired))
+		look.err = o.loginHint(ctx, rs, fmt.Errorf("the login at %q is over (%s): %w", rs, reason, keystore.ErrLoginRequired))
 	default:
 		look.err = hinted{
 			fmt.Errorf("the login at %q lasts for %s only (%s): %w", rs, roughly(until.Sub(now)), reason, errTooSoon),
@@ -112,14 +112,15 @@ func (o opened) look(ctx context.Context, s *settings.Settings, rs string, neede
 	return look
 }
 
-// sessionLimit is how long a policy lets a login at rs last, 0 if nobody has said so.
-func sessionLimit(s *settings.Settings, rs string) time.Duration {
+// sessionLimit is how long a policy lets a login at rs last, 0 if nobody has said
+// so. Of a name and its alias the shorter one counts.
+func sessionLimit(s *settings.Settings, rs string) (shortest time.Duration) {
 	for name, limit := range s.Sessions {
-		if oauth.ResourceServer(name) == rs {
-			return limit
+		if oauth.ResourceServer(name) == rs && (shortest == 0 || limit < shortest) {
+			shortest = limit
 		}
 	}
-	return 0
+	return shortest
 }
 
 // end is when the login is over as far as is known, zero if nothing is, and what

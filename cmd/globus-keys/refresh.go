@@ -20,7 +20,7 @@ A login is renewed once, however many processes ask at that moment, and its new
 token is stored before it is told. One that fails does not keep the others from
 being renewed.`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.refresh(cmd.Context(), args, asJSON) },
-		ValidArgsFunction: a.completeResourceServer,
+		ValidArgsFunction: a.completeResourceServers,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
 	return cmd
@@ -43,10 +43,10 @@ func (a *app) refresh(ctx context.Context, args []string, asJSON bool) error {
 		return err
 	}
 	renewed := []renewedLogin{}
-	failed := o.each(servers, func(rs string) error {
-		t, err := o.source(rs, 0).Renew(ctx)
+	failed := o.each(ctx, servers, func(rs string) error {
+		t, err := o.source(rs, 0, func(error) {}).Renew(ctx)
 		if err != nil {
-			return o.loginHint(ctx, err)
+			return o.loginHint(ctx, rs, err)
 		}
 		renewed = append(renewed, renewedLogin{rs, t.Scope, t.ExpiresAt.Unix()})
 		o.say("renewed %q in namespace %q: %s", rs, o.store.Namespace(), validFor(t, o.store.Now()))

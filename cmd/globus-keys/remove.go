@@ -33,7 +33,7 @@ are revoked.`,
 			}
 			return a.remove(cmd.Context(), args, all, config)
 		},
-		ValidArgsFunction: a.completeResourceServer,
+		ValidArgsFunction: a.completeResourceServers,
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "remove every login of the namespace")
 	cmd.Flags().StringVar(&config, "config", "", "remove the configuration value of this `name`")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -37,8 +38,9 @@ func (o opened) close() {
 	o.store.Close()
 }
 
-// source returns the Source of a login, which runs the user's hooks.
-func (o opened) source(resourceServer string, minTTL time.Duration) *oauth.Source {
+// source returns the Source of a login, which runs the user's hooks. failed hears
+// why a token was not renewed, also if the old one is still good.
+func (o opened) source(resourceServer string, minTTL time.Duration, failed func(error)) *oauth.Source {
 	return oauth.NewSource(o.store, resourceServer, &oauth.SourceOptions{
 		MinTTL: minTTL,
 		OnRefresh: func(ctx context.Context, r oauth.Refreshed) {
@@ -49,6 +51,7 @@ func (o opened) source(resourceServer string, minTTL time.Duration) *oauth.Sourc
 				hook.Refreshed(o.place.String(), o.store.Namespace(), r.Token, r.Narrowed, o.store.Now()))
 		},
 		OnError: func(ctx context.Context, err error) {
+			failed(err)
 			if !errors.Is(err, keystore.ErrLoginRequired) {
 				return
 			}
@@ -64,7 +67,7 @@ func (o opened) hook(ctx context.Context, which func(*settings.Settings) hook.Co
 	if hook.Inside(o.getenv) {
 		return
 	}
-	s, err := settings.Load(o.getenv)
+	s, err := o.settings()
 	if err != nil {
 		o.warn("no hook was run: %v", err)
 		return
@@ -87,34 +90,77 @@ func (o opened) servers(ctx context.Context, args []string) ([]string, error) {
 	return servers, nil
 }
 
-// loginHint adds to an error that only a new login helps how to make one.
-func (o opened) loginHint(ctx context.Context, err error) error {
-	if !errors.Is(err, keystore.ErrLoginRequired) {
+// loginHint adds to an error that only a new login at a resource server helps how to
+// make one.
+func (o opened) loginHint(ctx context.Context, resourceServer string, err error) error {
+	refused, _ := errors.AsType[*oauth.Error](err)
+	if !errors.Is(err, keystore.ErrLoginRequired) && (refused == nil || refused.Code != "invalid_client") {
 		return err
 	}
-	return hinted{err, o.loginLine(ctx) + " logs in again"}
+	line := o.loginLine(ctx)
+	if t, err := o.store.Get(ctx, resourceServer); err == nil && t.Grant == keystore.GrantClientCredentials {
+		line += " --flow client-credentials --client-secret-file FILE"
+	}
+	return hinted{err, line + " logs in again"}
 }
 
+// nobody is the error of a namespace without a login.
+func (o opened) nobody(ctx context.Context) error {
+	err := fmt.Errorf("nobody is logged in in namespace %q: %w", o.store.Namespace(), keystore.ErrLoginRequired)
+	return hinted{err, o.loginLine(ctx) + " logs in"}
+}
+
+// loginLine is the command that logs the namespace's account in again.
 func (o opened) loginLine(ctx context.Context) string {
-	line := "{}"
-	if ns := o.store.Namespace(); ns != keystore.DefaultNamespace {
-		line += " --namespace " + shellQuoted(ns)
+	line := o.line("login")
+	s, err := o.settings()
+	if err != nil {
+		s = new(settings.Settings)
 	}
-	line += " login"
-	s, err := settings.Load(o.getenv)
-	account, accountErr := o.store.Account(ctx)
-	if (err != nil || s.ClientID == "") && (accountErr != nil || account.ClientID == "") {
+	account, _ := o.store.Account(ctx) // zero if it is not known
+	if account.Issuer != "" && s.Issuer != "" && account.Issuer != s.Issuer {
+		line += " --issuer " + shellQuoted(account.Issuer)
+	}
+	switch {
+	case s.ClientID == "" && account.ClientID == "":
 		line += " --client-id ID"
+	case account.ClientID != "" && s.ClientID != "" && account.ClientID != s.ClientID:
+		line += " --client-id " + shellQuoted(account.ClientID)
 	}
 	return line
 }
 
+// line is how to call the program for the same namespace.
+func (o opened) line(words ...string) string {
+	line := "{}"
+	if ns := o.store.Namespace(); ns != keystore.DefaultNamespace {
+		line += " --namespace " + shellQuoted(ns)
+	}
+	for _, w := range words {
+		line += " " + shellQuoted(w)
+	}
+	return line
+}
+
+// settings are those of config.toml. What is wrong with them is the user's own to
+// mend: usage, unless others can have written them.
+func (a *app) settings() (*settings.Settings, error) {
+	s, err := settings.Load(a.getenv)
+	if err != nil && !errors.Is(err, keystore.ErrTampered) {
+		err = hinted{usageError{err}, "mend the file; without it: GLOBUS_KEYS_CONFIG=" + os.DevNull}
+	}
+	return s, err
+}
+
 // each does something for several logins and goes on past errors, which it tells.
-// The first one decides the exit code.
-func (a *app) each(servers []string, do func(resourceServer string) error) error {
+// The first one decides the exit code. It ends with ctx.
+func (a *app) each(ctx context.Context, servers []string, do func(resourceServer string) error) error {
 	var first error
 	failed := 0
 	for _, rs := range servers {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		err := do(rs)
 		if err == nil {
 			continue
@@ -126,7 +172,7 @@ func (a *app) each(servers []string, do func(resourceServer string) error) error
 		}
 	}
 	if failed > 1 {
-		a.say("%d of %d logins: failed", failed, len(servers))
+		a.say("%d of %d logins failed", failed, len(servers))
 	}
 	return first
 }

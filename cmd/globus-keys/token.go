@@ -58,37 +58,58 @@ func (a *app) token(ctx context.Context, resourceServer, format string, minTTL t
 		return err
 	}
 	defer o.close()
-	t, err := o.source(resourceServer, minTTL).Get(ctx)
+	var notRenewed error
+	t, err := o.source(resourceServer, minTTL, func(err error) { notRenewed = err }).Get(ctx)
 	if errors.Is(err, keystore.ErrNotFound) {
-		return a.elsewhere(ctx, o.store, resourceServer, err)
+		return o.elsewhere(ctx, resourceServer, err)
 	}
 	if err != nil {
-		return o.loginHint(ctx, err)
+		return o.loginHint(ctx, resourceServer, err)
+	}
+	if notRenewed != nil {
+		o.tellOld(ctx, t, notRenewed)
 	}
 	if left := t.ExpiresAt.Sub(o.store.Now()); left < minTTL {
-		return hinted{
-			fmt.Errorf("the access token of %q is good for %s only: %w", resourceServer, roughly(left), errTooSoon),
-			"ask for less with --min-ttl",
+		hint := "ask for less with --min-ttl"
+		if notRenewed != nil {
+			hint = "try again, or " + hint
 		}
+		return hinted{fmt.Errorf("the access token of %q is good for %s only: %w", resourceServer, roughly(left), errTooSoon), hint}
 	}
 	return a.printToken(t, format)
 }
 
-// elsewhere adds to "not found" where the resource server's login is.
-func (a *app) elsewhere(ctx context.Context, store *keystore.Store, resourceServer string, notFound error) error {
-	namespaces, err := store.Namespaces(ctx)
+// tellOld says that a token is the old one, and why.
+func (o opened) tellOld(ctx context.Context, t keystore.Token, why error) {
+	o.warn("the access token of %q, %s, was not renewed: %v", t.ResourceServer, validFor(t, o.store.Now()), why)
+	var h hinted
+	if errors.As(o.loginHint(ctx, t.ResourceServer, why), &h) {
+		o.hint("%s", strings.ReplaceAll(h.hint, "{}", o.self()))
+	}
+}
+
+// elsewhere adds to "not found" where the resource server's login is, or how one
+// logs in there.
+func (o opened) elsewhere(ctx context.Context, resourceServer string, notFound error) error {
+	namespaces, err := o.store.Namespaces(ctx)
 	if err != nil {
 		return notFound
 	}
 	for _, ns := range namespaces {
-		if _, err := store.In(ns).Get(ctx, resourceServer); err == nil {
+		if _, err := o.store.In(ns).Get(ctx, resourceServer); err == nil {
 			return hinted{notFound, fmt.Sprintf("{} --namespace %s token %s", shellQuoted(ns), shellQuoted(resourceServer))}
 		}
 	}
-	if len(namespaces) == 0 {
-		return hinted{notFound, "{} login logs in; {} import globus-cli, or {} import FILE, brings a login in"}
+	line := o.loginLine(ctx)
+	for _, s := range oauth.Services() {
+		if s.ResourceServer == resourceServer {
+			line += " --service " + s.Alias
+		}
 	}
-	return notFound
+	if len(namespaces) == 0 {
+		return hinted{notFound, line + " logs in; {} import globus-cli, or {} import FILE, brings a login in"}
+	}
+	return hinted{notFound, "{} status shows what is stored; " + line + " logs in"}
 }
 
 func (a *app) printToken(t keystore.Token, format string) error {
@@ -127,9 +148,17 @@ func checkToken(t keystore.Token) error {
 }
 
 // completeResourceServer offers the names in the store, without asking for a key.
-func (a *app) completeResourceServer(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+func (a *app) completeResourceServer(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return a.completeResourceServers(cmd, args, toComplete)
+}
+
+// completeResourceServers is the same for commands that take several.
+func (a *app) completeResourceServers(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	p, err := a.place()
-	if err != nil || len(args) > 0 {
+	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var names []string
@@ -138,7 +167,7 @@ func (a *app) completeResourceServer(cmd *cobra.Command, args []string, _ string
 			if err != nil {
 				return err
 			}
-			if clean(key.Name) == key.Name { // the shell prints them as they are
+			if clean(key.Name) == key.Name && !slices.Contains(args, key.Name) { // the shell prints them as they are
 				names = append(names, key.Name)
 			}
 		}

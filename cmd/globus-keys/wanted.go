@@ -27,7 +27,7 @@ type wanted struct {
 }
 
 func (l *loggingIn) wanted(ctx context.Context, o opened) (w wanted, err error) {
-	s, err := settings.Load(l.getenv)
+	s, err := l.settings()
 	if err != nil {
 		return w, err
 	}
@@ -40,7 +40,7 @@ func (l *loggingIn) wanted(ctx context.Context, o opened) (w wanted, err error) 
 	}
 	globus, _ := oauth.GlobusIssuer("production")
 	w.issuer = cmp.Or(l.issuer, s.Issuer, account.Issuer, globus)
-	if w.credentials, err = l.credentials(s, account); err != nil {
+	if w.credentials, err = l.credentials(s, account, w.issuer == globus); err != nil {
 		return w, err
 	}
 	if err := o.room(ctx, account, w.issuer); err != nil {
@@ -63,12 +63,12 @@ func (l *loggingIn) chooseFlow() (string, error) {
 	return "paste", nil
 }
 
-func (l *loggingIn) credentials(s *settings.Settings, account keystore.Account) (oauth.Credentials, error) {
+func (l *loggingIn) credentials(s *settings.Settings, account keystore.Account, globus bool) (oauth.Credentials, error) {
 	c := oauth.Credentials{ID: cmp.Or(l.clientID, s.ClientID, account.ClientID)}
 	if c.ID == "" {
 		return c, hinted{
 			usageError{fmt.Errorf("no client is known that could log in: name one with --client-id, or as client_id in config.toml")},
-			"register a native app at https://app.globus.org/settings/developers, and use its client id",
+			registering(globus),
 		}
 	}
 	if l.secretFile == "" {
@@ -77,6 +77,14 @@ func (l *loggingIn) credentials(s *settings.Settings, account keystore.Account) 
 	var err error
 	c.Secret, err = local.ReadSecret(l.secretFile, l.getenv)
 	return c, err
+}
+
+// registering says how one gets a client.
+func registering(globus bool) string {
+	if globus {
+		return "register a native app at https://app.globus.org/settings/developers, and use its client id"
+	}
+	return "register a native app at the issuer, with the redirect URI http://127.0.0.1 and any port, and use its client id"
 }
 
 // room reports, before anybody has logged in, whether the namespace takes a login
@@ -144,7 +152,9 @@ func (l *loggingIn) requirement() (oauth.Requirement, error) {
 		return oauth.Requirement{}, nil
 	}
 	var from io.Reader = l.in
+	name := "standard input"
 	if l.fromError != "-" {
+		name = l.fromError
 		f, err := os.Open(l.fromError)
 		if err != nil {
 			return oauth.Requirement{}, foreign{err}
@@ -154,11 +164,12 @@ func (l *loggingIn) requirement() (oauth.Requirement, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(from, maxError+1))
 	if err != nil {
-		return oauth.Requirement{}, foreign{fmt.Errorf("read %s: %w", l.fromError, err)}
+		return oauth.Requirement{}, foreign{fmt.Errorf("read %s: %w", name, err)}
 	}
 	r, ok := oauth.ParseRequirement(body)
 	if !ok {
-		return r, usageError{fmt.Errorf("%s does not hold an error that says which login would help", l.fromError)}
+		err := usageError{fmt.Errorf("%s does not hold an error that says which login would help", name)}
+		return r, hinted{err, "--from-error takes the JSON of a service's answer with status 403, as it is"}
 	}
 	if r.Session.Message != "" {
 		l.say("the service says: %s", r.Session.Message)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +34,7 @@ func (a *app) whoami(ctx context.Context, asJSON bool) error {
 		return err
 	}
 	if len(servers) == 0 {
-		return o.loginHint(ctx, fmt.Errorf("nobody is logged in in namespace %q: %w", o.store.Namespace(), keystore.ErrLoginRequired))
+		return o.nobody(ctx)
 	}
 	account, err := o.store.Account(ctx)
 	if err != nil && !errors.Is(err, keystore.ErrNotFound) {

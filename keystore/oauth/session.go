@@ -26,10 +26,7 @@ func Login(ctx context.Context, store *keystore.Store, c *Client, opts LoginOpti
 // another account than the namespace's (keystore.ErrSubjectMismatch), say. The
 // error names what could not be revoked either.
 func (c *Client) Keep(ctx context.Context, store *keystore.Store, answer Answer) error {
-	err := store.Put(ctx, answer.Response)
-	if err == nil && !c.credentials.Secret.IsZero() {
-		err = KeepSecret(ctx, store, c.credentials)
-	}
+	err := c.put(ctx, store, answer)
 	if err == nil {
 		return nil
 	}
@@ -41,6 +38,16 @@ func (c *Client) Keep(ctx context.Context, store *keystore.Store, answer Answer)
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// put stores the secret first: without the login it does no harm.
+func (c *Client) put(ctx context.Context, store *keystore.Store, answer Answer) error {
+	if !c.credentials.Secret.IsZero() {
+		if err := KeepSecret(ctx, store, c.credentials); err != nil {
+			return err
+		}
+	}
+	return store.Put(ctx, answer.Response)
 }
 
 // Logout ends the login at a resource server: its refresh token and its access

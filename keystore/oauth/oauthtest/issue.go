@@ -78,6 +78,24 @@ func (s *Server) Dead(token string) bool {
 	return r == nil || r.spent || r.family.revoked
 }
 
+// Living returns the access and refresh tokens that would be taken now.
+func (s *Server) Living() (tokens []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, a := range s.access {
+		if !a.revoked && s.now().Before(a.until) {
+			tokens = append(tokens, name)
+		}
+	}
+	for name, r := range s.refresh {
+		if !r.spent && !r.family.revoked {
+			tokens = append(tokens, name)
+		}
+	}
+	slices.Sort(tokens)
+	return tokens
+}
+
 // KillLogins ends all refresh tokens, as a session policy or an administrator
 // does.
 func (s *Server) KillLogins() {
