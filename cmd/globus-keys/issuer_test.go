@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -141,23 +143,23 @@ func issuerUser(ts *testscript.TestScript, neg bool, args []string) {
 	issuerOf(ts).SetUser(args[0], args[1])
 }
 
-// logged-in [-ago DURATION] SCOPE... is a login of $CLIENT at the issuer, made so
+// logged-in [-ago DURATION] [-issuer URL] SCOPE... is a login of $CLIENT at the issuer, made so
 // long ago, in the namespace and the store of the environment, in place of another.
 func loggedIn(ts *testscript.TestScript, neg bool, args []string) {
-	var ago time.Duration
-	if args[0] == "-ago" {
-		var err error
-		ago, err = time.ParseDuration(args[1])
-		ts.Check(err)
-		args = args[2:]
-	}
+	flags := flag.NewFlagSet("logged-in", flag.ContinueOnError)
+	ago := flags.Duration("ago", 0, "")
+	issuer := flags.String("issuer", "", "another name of the issuer")
+	ts.Check(flags.Parse(args))
 	p, err := local.Find(&local.Options{Getenv: ts.Getenv, WorkFactor: 10})
 	ts.Check(err)
 	store := p.Store()
 	defer store.Close()
 	i := issuerOf(ts)
-	r := longAgo(i.t, i.Server, ago, args...)
-	for _, t := range r.Tokens { // else its newer moments count
+	r := longAgo(i.t, i.Server, *ago, flags.Args()...)
+	r.Account.Issuer = cmp.Or(*issuer, r.Account.Issuer)
+	for n, t := range r.Tokens {
+		r.Tokens[n].Issuer = r.Account.Issuer
+		// else its newer moments count
 		if err := store.Delete(i.t.Context(), t.ResourceServer); !errors.Is(err, keystore.ErrNotFound) {
 			ts.Check(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,8 @@ is cancelled, or not made within ten minutes.`,
 		Example: "  globus-keys login --service transfer,groups\n  globus-keys login --issuer https://idp.example.org --client-id ID --scopes 'openid offline_access'",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return l.run(cmd.Context()) },
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	f := cmd.Flags()
 	f.StringVar(&l.scopes, "scopes", "", "`scopes` to ask for, separated by spaces")
@@ -54,8 +57,19 @@ is cancelled, or not made within ten minutes.`,
 	f.StringVar(&l.fromError, "from-error", "", "`file` with a service's answer that says which login it wants")
 	f.BoolVar(&l.json, "json", false, "answer in JSON")
 	cmd.RegisterFlagCompletionFunc("flow", cobra.FixedCompletions(loginFlows, cobra.ShellCompDirectiveNoFileComp))
-	cmd.RegisterFlagCompletionFunc("service", cobra.FixedCompletions(oauth.Aliases(), cobra.ShellCompDirectiveNoFileComp))
+	cmd.RegisterFlagCompletionFunc("service", completeServices)
 	return cmd
+}
+
+// completeServices offers what can stand behind the last comma.
+func completeServices(_ *cobra.Command, _ []string, toComplete string) (lists []string, _ cobra.ShellCompDirective) {
+	before := toComplete[:strings.LastIndex(toComplete, ",")+1]
+	for _, alias := range oauth.Aliases() {
+		if !slices.Contains(strings.Split(before, ","), alias) {
+			lists = append(lists, before+alias)
+		}
+	}
+	return lists, cobra.ShellCompDirectiveNoFileComp
 }
 
 // loggingIn is one login.

@@ -157,6 +157,8 @@ func (a *app) printOutlooks(looks []outlook) error {
 		switch {
 		case l.Lasts && l.Until > 0:
 			text = "lasts until " + time.Unix(l.Until, 0).UTC().Format(time.RFC3339) + ": then " + l.Reason
+		case errors.Is(l.err, keystore.ErrLoginRequired):
+			text = "ended " + time.Unix(l.Until, 0).UTC().Format(time.RFC3339) + ": " + l.Reason
 		case !l.Lasts:
 			text = "ends " + time.Unix(l.Until, 0).UTC().Format(time.RFC3339) + ": " + l.Reason
 		}

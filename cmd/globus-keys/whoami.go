@@ -18,6 +18,8 @@ func (a *app) whoamiCommand() *cobra.Command {
 Nobody is asked over the network. The exit code is 4 if nobody is logged in.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.whoami(cmd.Context(), asJSON) },
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
 	return cmd
