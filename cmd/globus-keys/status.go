@@ -280,6 +280,9 @@ func roughly(d time.Duration) string {
 			return fmt.Sprintf("%d %s", int(d/unit.of), unit.name)
 		}
 	}
+	if d/time.Second == 1 {
+		return "1 second"
+	}
 	return fmt.Sprintf("%d seconds", int(d/time.Second))
 }
 
