@@ -70,13 +70,18 @@ func (a *app) token(ctx context.Context, resourceServer, format string, minTTL t
 		o.tellOld(ctx, t, notRenewed)
 	}
 	if left := t.ExpiresAt.Sub(o.store.Now()); left < minTTL {
-		hint := "ask for less with --min-ttl"
-		if notRenewed != nil {
-			hint = "try again, or " + hint
-		}
-		return hinted{fmt.Errorf("the access token of %q is good for %s only: %w", resourceServer, roughly(left), errTooSoon), hint}
+		return tooShort(resourceServer, left, notRenewed)
 	}
 	return a.printToken(t, format)
+}
+
+// tooShort is the error of a token that is not good for long enough.
+func tooShort(resourceServer string, left time.Duration, notRenewed error) error {
+	hint := "ask for less with --min-ttl"
+	if notRenewed != nil {
+		hint = "try again, or " + hint
+	}
+	return hinted{fmt.Errorf("the access token of %q is good for %s only: %w", resourceServer, roughly(left), errTooSoon), hint}
 }
 
 // tellOld says that a token is the old one, and why.
