@@ -215,7 +215,7 @@ type process struct {
 func refresherCommand(dir string, tracer ...string) *exec.Cmd {
 	args := append(tracer, os.Args[0], "-test.run=^TestRefresher$")
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), refresherVariable+"="+dir)
+	cmd.Env = append(os.Environ(), refresherVariable+"="+dir, "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	return cmd
 }
