@@ -12,36 +12,38 @@ import (
 
 // renewing is one renewal of a Source.
 type renewing struct {
-	began  time.Time // by the Source's uptime
+	*Source
+	began  time.Time // by its uptime
 	asked  bool      // once at least
 	answer Answer
 }
 
-// ask spends old's refresh token, or the client's secret, unless somebody else has
-// found out meanwhile that it is of no use.
-func (r *renewing) ask(ctx context.Context, s *Source, old keystore.Token) (Answer, error) {
-	if !r.asked && s.failedSince(r.began) {
-		return Answer{}, errLeft
+// ask is a keystore.Renew: it asks the issuer, unless somebody else of the Source
+// has been told no since this began.
+func (r *renewing) ask(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
+	if !r.asked && r.failedSince(r.began) {
+		return keystore.TokenResponse{}, errLeft
 	}
 	r.asked = true
-	answer, err := r.answerOf(ctx, s, old)
+	err := r.spend(ctx, old)
 	if err != nil {
-		s.leave(err) // before the next one has the lock
+		r.leave(err) // before the next one has the lock
 	}
-	return answer, err
+	return r.answer.Response, err
 }
 
-func (r *renewing) answerOf(ctx context.Context, s *Source, old keystore.Token) (Answer, error) {
-	c, err := clientOf(ctx, s.store, old, s.opts.Secret, s.opts.Requests)
+// spend gets the answer for old's refresh token, or for the client's secret.
+func (r *renewing) spend(ctx context.Context, old keystore.Token) error {
+	c, err := clientOf(ctx, r.store, old, r.opts.Secret, r.opts.Requests)
 	if err != nil {
-		return Answer{}, err
+		return err
 	}
 	if old.RefreshToken.IsZero() && old.Grant == keystore.GrantClientCredentials {
 		r.answer, err = c.ClientCredentials(ctx, old.Scopes())
 	} else {
 		r.answer, err = c.RefreshToken(ctx, old)
 	}
-	return r.answer, err
+	return err
 }
 
 func (r *renewing) told(t keystore.Token) Refreshed {

@@ -52,9 +52,9 @@ type SourceOptions struct {
 	// token. It must not block for ever. (The semantics of golang/go#77502.)
 	OnRefresh func(context.Context, Refreshed)
 
-	// OnError is called when a renewal has failed or is not possible, also if the old token is good
-	// for a moment yet and the caller hears nothing. The error wraps
-	// keystore.ErrLoginRequired if only a new login helps.
+	// OnError is called when a renewal has failed or is not possible, also if
+	// the old token is good for a moment yet and the caller hears nothing. The
+	// error wraps keystore.ErrLoginRequired if only a new login helps.
 	OnError func(context.Context, error)
 
 	// Secret is that of a confidential client. Zero: what the namespace keeps
@@ -206,12 +206,8 @@ func (s *Source) key() keystore.RecordKey {
 
 // refresh renews the token if it is stale, and tells what came of it.
 func (s *Source) refresh(ctx context.Context, stale func(keystore.Token) bool) (keystore.Token, error) {
-	r := renewing{began: s.uptime()}
-	t, err := s.store.Refresh(ctx, s.resourceServer, stale,
-		func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
-			answer, err := r.ask(ctx, s, old)
-			return answer.Response, err
-		},
+	r := renewing{Source: s, began: s.uptime()}
+	t, err := s.store.Refresh(ctx, s.resourceServer, stale, r.ask,
 		func(t keystore.Token) { s.tell(ctx, r.told(t)) })
 	if errors.Is(err, errLeft) {
 		return keystore.Token{}, s.lastFailure()
