@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -133,7 +134,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // returns refused.
 func (t *Transport) again(req *http.Request, refused *http.Response, old keystore.Token) (*http.Response, error) {
 	token, err := t.source.Refused(req.Context(), old.AccessToken)
-	if err != nil || token.AccessToken.Reveal() == old.AccessToken.Reveal() {
+	if err != nil || token.AccessToken.Equal(old.AccessToken) {
 		return refused, nil
 	}
 	// The login may be another one by now, of another environment.
@@ -164,12 +165,11 @@ func rewind(req *http.Request) bool {
 
 // elsewhere deals with a request for a host that is not registered.
 func (t *Transport) elsewhere(req *http.Request) (*http.Response, error) {
-	if req.Response == nil {
-		host := req.URL.Host
-		if req.Host != "" {
-			host = req.Host
-		}
-		return unsent(req, invalid("the access token is not for "+req.URL.Scheme+" at host "+host))
+	switch {
+	case req.URL == nil:
+		return unsent(req, invalid("the request has no URL"))
+	case req.Response == nil:
+		return unsent(req, invalid("the access token is not for "+req.URL.Scheme+" at host "+cmp.Or(req.Host, req.URL.Host)))
 	}
 	return t.base().RoundTrip(bare(req))
 }

@@ -285,6 +285,7 @@ func TestRequestNamesOneHost(t *testing.T) {
 	for name, change := range map[string]func(*http.Request){
 		"Host":   func(r *http.Request) { r.Host = "evil.example" },
 		"Opaque": func(r *http.Request) { r.URL.Opaque = "//evil.example/" },
+		"no URL": func(r *http.Request) { r.URL = nil },
 	} {
 		base := &answering{}
 		req := request(t, "GET", "https://groups.api.globus.org/", nil)
