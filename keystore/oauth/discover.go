@@ -21,6 +21,15 @@ type providerJSON struct {
 
 var providerNames = []string{"issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint", "jwks_uri"}
 
+// Find returns the endpoints of an issuer: of Globus Auth as they are known, of
+// others by [Discover].
+func Find(ctx context.Context, issuer string, opts *Options) (Provider, error) {
+	if environment := globusEnvironment(issuer); environment != "" {
+		return Globus(environment), nil
+	}
+	return Discover(ctx, issuer, opts)
+}
+
 // Discover asks an issuer for its endpoints, at /.well-known/openid-configuration
 // below its URL (OpenID Connect Discovery section 4). The limits of a token
 // request hold: no redirect, 20 seconds, 1 MiB. What it returns passes

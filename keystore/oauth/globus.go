@@ -53,25 +53,30 @@ func Aliases() []string {
 	return names
 }
 
+// service returns the service with that alias.
+func service(alias string) (s Service, ok bool) {
+	for _, s := range Services() {
+		if s.Alias == alias {
+			return s, true
+		}
+	}
+	return Service{}, false
+}
+
 // ResourceServer returns the resource server of the service with that alias,
 // and any other name as it is.
 func ResourceServer(aliasOrName string) string {
-	services := Services()
-	i := slices.IndexFunc(services, func(s Service) bool { return s.Alias == aliasOrName })
-	if i < 0 {
-		return aliasOrName
+	if s, ok := service(aliasOrName); ok {
+		return s.ResourceServer
 	}
-	return services[i].ResourceServer
+	return aliasOrName
 }
 
 // ServiceScopes returns what a login asks for to use the service with that alias.
+// ok is false if there is none.
 func ServiceScopes(alias string) (scopes []string, ok bool) {
-	for _, s := range Services() {
-		if s.Alias == alias {
-			return s.Scopes, true
-		}
-	}
-	return nil, false
+	s, ok := service(alias)
+	return s.Scopes, ok
 }
 
 // DefaultScopes returns what a login asks for of which nothing is known but the
@@ -123,12 +128,12 @@ var globusEnvironments = []string{"production", "preview", "sandbox", "integrati
 // GlobusIssuer returns the URL of Globus Auth in an environment, by the name
 // that GLOBUS_SDK_ENVIRONMENT has for it. ok is false for names of none.
 func GlobusIssuer(environment string) (url string, ok bool) {
-	switch environment {
-	case "production":
+	switch {
+	case environment == "production":
 		return "https://auth.globus.org", true
-	case "preview":
+	case environment == "preview":
 		return "https://auth.preview.globus.org", true
-	case "sandbox", "integration", "test", "staging":
+	case slices.Contains(globusEnvironments, environment):
 		return "https://auth." + environment + ".globuscs.info", true
 	}
 	return "", false

@@ -87,17 +87,6 @@ func providerOf(ctx context.Context, t keystore.Token, opts *Options) (Provider,
 	return Find(ctx, t.Issuer, opts)
 }
 
-// Find returns the endpoints of an issuer: of Globus Auth as they are known, of
-// others by [Discover].
-func Find(ctx context.Context, issuer string, opts *Options) (Provider, error) {
-	for _, environment := range globusEnvironments {
-		if p := Globus(environment); p.Issuer == issuer {
-			return p, nil
-		}
-	}
-	return Discover(ctx, issuer, opts)
-}
-
 // clientRecord is what ClientConfig holds.
 type clientRecord struct {
 	ID     string `json:"client_id"`
