@@ -14,10 +14,10 @@ import (
 // endpoints. It is safe for concurrent use, keeps no connection open between
 // requests, and needs no closing.
 //
-// Every method but Login sends at most one request, of 20 seconds and 1 MiB of
-// answer at most, and returns an [*Error] that says what went wrong and whether the
-// request may have been sent, or, before anything is sent, an error that wraps
-// keystore.ErrInvalid or keystore.ErrLoginRequired.
+// Every method but Login, Keep and RevokeAll sends at most one request, of 20
+// seconds and 1 MiB of answer at most, and returns an [*Error] that says what went
+// wrong and whether the request may have been sent, or, before anything is sent, an
+// error that wraps keystore.ErrInvalid or keystore.ErrLoginRequired.
 type Client struct {
 	provider    Provider
 	credentials Credentials

@@ -106,11 +106,7 @@ func (c *Client) discard(ctx context.Context, a Answer) {
 	ctx, cancel := context.WithTimeout(ctx, c.wire.timeout)
 	defer cancel()
 	for _, t := range a.Response.Tokens {
-		for _, secret := range []keystore.Secret{t.RefreshToken, t.AccessToken} {
-			if !secret.IsZero() {
-				c.Revoke(ctx, secret) // nothing helps if it fails
-			}
-		}
+		c.RevokeAll(ctx, t) // nothing helps if it fails
 	}
 }
 

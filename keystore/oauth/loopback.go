@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/globus-keys/globus-keys/keystore"
@@ -60,10 +61,8 @@ type desk struct {
 	attempt *attempt
 	host    string        // as the browser has to name it
 	result  chan answered // takes one
+	done    atomic.Bool   // the answer is there
 	callers callers
-
-	mu   sync.Mutex
-	done bool // guarded by mu: the answer is there
 }
 
 // open serves l until closed is called, which waits for all that it has started.
@@ -107,7 +106,7 @@ func (d *desk) take(w http.ResponseWriter, query string) {
 	switch {
 	case errors.Is(err, errStray):
 		show(w, http.StatusBadRequest, pageStray)
-	case !d.first():
+	case d.done.Swap(true):
 		show(w, http.StatusGone, pageStray)
 	case err != nil:
 		show(w, http.StatusOK, pageRefused)
@@ -116,15 +115,6 @@ func (d *desk) take(w http.ResponseWriter, query string) {
 		show(w, http.StatusOK, pageReceived)
 		d.result <- answered{code: code}
 	}
-}
-
-// first reports whether no answer was there before.
-func (d *desk) first() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	first := !d.done
-	d.done = true
-	return first
 }
 
 // callers are the connections that are open. Whoever opens many and says nothing

@@ -73,7 +73,8 @@ func Logout(ctx context.Context, store *keystore.Store, resourceServer string, o
 	})
 }
 
-// RevokeAll revokes the refresh token of t, if it has one, and the access token.
+// RevokeAll revokes the refresh token of t, if it has one, and then the access
+// token. Errors are those of [Client.Revoke]; at the first one it ends.
 func (c *Client) RevokeAll(ctx context.Context, t keystore.Token) error {
 	for _, secret := range []keystore.Secret{t.RefreshToken, t.AccessToken} {
 		if secret.IsZero() {
