@@ -355,12 +355,10 @@ func (r TokenResponse) answers(key RecordKey) error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	for _, t := range r.Tokens {
-		if t.ResourceServer == key.Name {
-			return nil
-		}
+	if r.token(key.Name).AccessToken.IsZero() {
+		return &Error{Err: ErrInvalid, Detail: "the answer has no token of this resource server"}
 	}
-	return &Error{Err: ErrInvalid, Detail: "the answer has no token of this resource server"}
+	return nil
 }
 
 // sameLogin reports whether no login or renewal lies between two states of a

@@ -67,16 +67,6 @@ func (r *renewal) save(ctx context.Context, old Token, response TokenResponse) (
 	return t, r.spool.Save(ctx, r.store, key, sealed)
 }
 
-// token returns the token of a resource server; the response has one.
-func (r TokenResponse) token(resourceServer string) Token {
-	for _, t := range r.Tokens {
-		if t.ResourceServer == resourceServer {
-			return t
-		}
-	}
-	return Token{}
-}
-
 // Recover stores what is in the spool: answers for which a refresh token was
 // spent, and which could not be stored then. Refresh does so by itself for the
 // token that it is asked for. What is not the successor of what is stored now is

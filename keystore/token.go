@@ -107,6 +107,16 @@ func (r TokenResponse) check() error {
 	return nil
 }
 
+// token returns the token of a resource server, a zero one if there is none.
+func (r TokenResponse) token(resourceServer string) Token {
+	for _, t := range r.Tokens {
+		if t.ResourceServer == resourceServer {
+			return t
+		}
+	}
+	return Token{}
+}
+
 // of fills in who can renew t, where t does not say so.
 func (t Token) of(a Account) Token {
 	t.Issuer, t.ClientID = either(t.Issuer, a.Issuer), either(t.ClientID, a.ClientID)
@@ -131,13 +141,9 @@ func (next Token) renewed(prev Token) Token {
 			next.Endpoints = prev.Endpoints
 		}
 		if next.LoggedIn.IsZero() { // no new login
-			next.Grant = either(next.Grant, prev.Grant)
+			next.LoggedIn, next.Grant = prev.LoggedIn, either(next.Grant, prev.Grant)
 		}
-		// Not the later one: a clock may have been wrong then.
-		if next.LoggedIn.IsZero() {
-			next.LoggedIn = prev.LoggedIn
-		}
-		if next.Used.IsZero() {
+		if next.Used.IsZero() { // else next's, not the later one: a clock may have been wrong then
 			next.Used = prev.Used
 		}
 	}
