@@ -78,25 +78,3 @@ func (s *Store) unspool(ctx context.Context, key RecordKey) {
 		s.warn(annotate(err, "log out", key))
 	}
 }
-
-// Probe reports whether a login could be stored now: the key can be had, and
-// a record written. It makes the store if there is none, and leaves no other
-// trace. Who asks before a person logs in throws no login away.
-func (s *Store) Probe(ctx context.Context) error {
-	key := RecordKey{Namespace: s.namespace, Kind: KindPending, Name: "login"}
-	payload, err := encodePending(newPending(Token{}, s.now()))
-	if err != nil {
-		return annotate(err, "probe", key)
-	}
-	err = s.update(ctx, "probe", func(w Writer, _ func(error)) error { return w.Put(key, payload) })
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
-	defer cancel()
-	err = s.delete(ctx, key)
-	if errors.Is(err, ErrNotFound) { // two may ask at the same time
-		return nil
-	}
-	return err
-}

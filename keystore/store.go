@@ -116,6 +116,29 @@ func (s *Store) OnRefresh(ctx context.Context, response TokenResponse) error {
 	return s.Put(ctx, response)
 }
 
+// Probe reports whether a login could be stored now: the key can be had, and
+// a record written. It makes the store if there is none, and leaves no other
+// trace. Who asks before a person logs in throws no login away. Errors: ErrLocked,
+// ErrReadOnly and what else the adapter says.
+func (s *Store) Probe(ctx context.Context) error {
+	key := RecordKey{Namespace: s.namespace, Kind: KindPending, Name: "login"}
+	payload, err := encodePending(newPending(Token{}, s.now()))
+	if err != nil {
+		return annotate(err, "probe", key)
+	}
+	err = s.update(ctx, "probe", func(w Writer, _ func(error)) error { return w.Put(key, payload) })
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	err = s.delete(ctx, key)
+	if errors.Is(err, ErrNotFound) { // two may ask at the same time
+		return nil
+	}
+	return err
+}
+
 // Get returns the token of one resource server. ErrNotFound if there is none.
 // It may have expired: see [Token.Expired].
 func (s *Store) Get(ctx context.Context, resourceServer string) (Token, error) {
