@@ -279,12 +279,16 @@ func (r *renewal) settle(ctx context.Context, old Token, response TokenResponse)
 	while, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	t, err := r.insist(while, while.Done(), old, response)
-	if err == nil || !worthAnotherTry(err) {
+	if err == nil || !worthAnotherTry(err) && !unreadable(err) {
 		return t, err
 	}
+	// A store that somebody has damaged meanwhile may be restored.
 	if t, spoolErr := r.save(ctx, old, response); spoolErr == nil {
 		r.warn(annotate(&Error{Err: err, Detail: "the new token is kept in the spool until the store can be written"}, "refresh", r.key))
 		return t, nil
+	}
+	if unreadable(err) {
+		return t, err
 	}
 	r.held(&Error{Err: err, Detail: "the new token is stored nowhere yet; this process keeps it, and goes on trying"})
 	if t, err = r.insist(ctx, r.underWay.closing, old, response); err != nil {

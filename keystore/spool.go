@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"time"
 )
 
 // Spool keeps what could not be stored, outside of the store and sealed like its
@@ -60,12 +61,25 @@ func (r *renewal) save(ctx context.Context, old Token, response TokenResponse) (
 		return Token{}, err
 	}
 	key := pendingKey(r.key)
-	sealed, err := r.sealer.Seal(ctx, key, payload)
+	sealed, err := r.sealerNow(ctx).Seal(ctx, key, payload)
 	if err != nil {
 		return Token{}, err
 	}
 	return t, r.spool.Save(ctx, r.store, key, sealed)
 }
+
+// sealerNow is the store's sealer if it can be had without asking anybody for long:
+// another process may have given the store another key since the announcement.
+func (r *renewal) sealerNow(ctx context.Context) Sealer {
+	ctx, cancel := context.WithTimeout(ctx, sealerTime)
+	defer cancel()
+	if id, sealer, err := r.sealing(ctx); err == nil && sealer != nil && id == r.store {
+		return sealer
+	}
+	return r.sealer
+}
+
+const sealerTime = 2 * time.Second
 
 // Recover stores what is in the spool: answers for which a refresh token was
 // spent, and which could not be stored then. Refresh does so by itself for the

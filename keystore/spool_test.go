@@ -2,6 +2,7 @@ package keystore_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -27,6 +28,7 @@ type sealed struct {
 	id     keystore.StoreID
 	sealer keystore.Sealer
 	broken atomic.Bool
+	fails  error        // with which it is broken; nil: ErrReadOnly
 	heals  atomic.Int64 // Updates that fail until it is whole by itself; 0: never
 }
 
@@ -39,7 +41,7 @@ func (a *sealed) Update(ctx context.Context, fn func(keystore.Writer) error) err
 		if a.heals.Load() > 0 && a.heals.Add(-1) == 0 {
 			a.broken.Store(false)
 		}
-		return &keystore.Error{Err: keystore.ErrReadOnly}
+		return &keystore.Error{Err: cmp.Or(a.fails, keystore.ErrReadOnly)}
 	}
 	return a.StorageAdapter.Update(ctx, fn)
 }
@@ -163,6 +165,49 @@ func TestAnswerThatCannotBeStoredIsSpooled(t *testing.T) {
 		}
 		if got, err := s.store().Get(t.Context(), "rs"); err != nil || got.RefreshToken.Reveal() != "FakeRefresh1" {
 			t.Errorf("the store has %q, %v", got.RefreshToken.Reveal(), err)
+		}
+		s.posted(1)
+		s.holds(0)
+	})
+}
+
+// TestAnswerOutlivesAStoreThatIsDamaged meanwhile: the user may restore it.
+func TestAnswerOutlivesAStoreThatIsDamaged(t *testing.T) {
+	for _, damage := range []error{keystore.ErrTampered, keystore.ErrCorrupt, keystore.ErrNoSeal} {
+		s := newSpooling(t)
+		s.adapter.fails = damage
+		s.issuer.during = func() { s.adapter.broken.Store(true) }
+		if got, err := s.refresh(s.store(), over); err != nil || got != "FakeRefresh1" {
+			t.Errorf("%v: the one who refreshed has got %q, %v", damage, got, err)
+		}
+		s.issuer.during = nil
+		s.holds(1)
+		s.warned("kept in the spool")
+		s.adapter.broken.Store(false)
+		if got, err := s.refresh(s.store(), over); err != nil || got != "FakeRefresh1" {
+			t.Errorf("%v, restored: %q, %v", damage, got, err)
+		}
+		s.posted(1)
+		s.holds(0)
+	}
+}
+
+// TestAnswerIsSpooledWithTheKeyOfThatMoment: another process has given the store
+// another one since the refresh began.
+func TestAnswerIsSpooledWithTheKeyOfThatMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t)
+		s.issuer.during = func() {
+			s.adapter.sealer = newSealer(t, s.adapter.id)
+			s.adapter.broken.Store(true)
+		}
+		if got, err := s.refresh(s.store(), over); err != nil || got != "FakeRefresh1" {
+			t.Errorf("the one who refreshed has got %q, %v", got, err)
+		}
+		s.issuer.during = nil
+		s.adapter.broken.Store(false)
+		if got, err := s.refresh(s.store(), over); err != nil || got != "FakeRefresh1" {
+			t.Errorf("the next has got %q, %v", got, err)
 		}
 		s.posted(1)
 		s.holds(0)

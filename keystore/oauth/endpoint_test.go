@@ -94,7 +94,8 @@ func renewStored(refresh keystore.Secret, p Provider, c Credentials, rec *record
 	store.Put(context.Background(), keystore.TokenResponse{Tokens: []keystore.Token{{
 		ResourceServer: "r", AccessToken: keystore.NewSecret("fake-access"), RefreshToken: refresh, Issuer: p.Issuer, ClientID: c.ID,
 		Endpoints: keystore.Endpoints{Token: p.TokenEndpoint, Revocation: p.RevocationEndpoint}}}})
-	s := NewSource(store, "r", &SourceOptions{Secret: c.Secret, Requests: &Options{transport: rec}})
+	known, _ := NewClient(p, c, nil)
+	s := NewSource(store, "r", &SourceOptions{Client: known, Requests: &Options{transport: rec}})
 	s.Get(context.Background())
 }
 

@@ -34,7 +34,7 @@ func (r *renewing) ask(ctx context.Context, old keystore.Token) (keystore.TokenR
 
 // spend gets the answer for old's refresh token, or for the client's secret.
 func (r *renewing) spend(ctx context.Context, old keystore.Token) error {
-	c, err := clientOf(ctx, r.store, old, r.opts.Secret, r.opts.Requests)
+	c, err := clientOf(ctx, r.store, old, r.opts.Client, r.opts.Requests)
 	if err != nil {
 		return err
 	}
@@ -51,18 +51,19 @@ func (r *renewing) told(t keystore.Token) Refreshed {
 }
 
 // clientOf returns the client that got t, with the endpoints that were recorded
-// when it did.
-func clientOf(ctx context.Context, store *keystore.Store, t keystore.Token, secret keystore.Secret, opts *Options) (*Client, error) {
+// when it did. known, which may be nil, has the secret of the program's own.
+func clientOf(ctx context.Context, store *keystore.Store, t keystore.Token, known *Client, opts *Options) (*Client, error) {
 	p, err := providerOf(ctx, t, opts)
 	if err != nil {
 		return nil, err
 	}
-	if secret.IsZero() {
-		if secret, err = clientSecret(ctx, store, t.ClientID); err != nil {
-			return nil, err
-		}
+	c := Credentials{ID: t.ClientID}
+	if known != nil && known.provider.Issuer == t.Issuer && known.credentials.ID == t.ClientID {
+		c.Secret = known.credentials.Secret
+	} else if c.Secret, err = keptSecret(ctx, store, t.Issuer, t.ClientID); err != nil {
+		return nil, err
 	}
-	return NewClient(p, Credentials{ID: t.ClientID, Secret: secret}, clocked(opts, store))
+	return NewClient(p, c, clocked(opts, store))
 }
 
 // clocked returns opts with the store's clock, if they have none: a token's end is
@@ -87,30 +88,37 @@ func providerOf(ctx context.Context, t keystore.Token, opts *Options) (Provider,
 	return Find(ctx, t.Issuer, opts)
 }
 
-// clientRecord is what ClientConfig holds.
+// clientRecord is what ClientConfig holds. The Globus CLI writes no issuer.
 type clientRecord struct {
 	ID     string `json:"client_id"`
 	Secret string `json:"client_secret"`
+	Issuer string `json:"issuer,omitempty"`
 }
 
-// clientSecret returns the secret that the namespace keeps for a client; zero if
-// that is a public one.
-func clientSecret(ctx context.Context, store *keystore.Store, clientID string) (keystore.Secret, error) {
-	var c clientRecord
-	err := store.GetConfig(ctx, ClientConfig, &c)
-	if errors.Is(err, keystore.ErrNotFound) || err == nil && c.ID != clientID {
+// is reports whether the secret is that of a client at an issuer: it goes to no
+// other, whatever the record of a login says.
+func (r clientRecord) is(issuer, clientID string) bool {
+	return r.ID == clientID && (r.Issuer == issuer || r.Issuer == "" && isGlobus(issuer))
+}
+
+// keptSecret returns the secret that the namespace keeps for a client; zero if that
+// is a public one.
+func keptSecret(ctx context.Context, store *keystore.Store, issuer, clientID string) (keystore.Secret, error) {
+	var r clientRecord
+	err := store.GetConfig(ctx, ClientConfig, &r)
+	if errors.Is(err, keystore.ErrNotFound) || err == nil && !r.is(issuer, clientID) {
 		return keystore.Secret{}, nil
 	}
-	return keystore.NewSecret(c.Secret), err
+	return keystore.NewSecret(r.Secret), err
 }
 
-// KeepSecret stores the secret of a confidential client in the namespace, where
-// Source and Logout find it.
-func KeepSecret(ctx context.Context, store *keystore.Store, c Credentials) error {
-	if err := c.check(); err != nil {
-		return err
+// keepSecret stores the secret of c, if it has one, in the namespace, where Source
+// and Logout find it. There is one confidential client in a namespace.
+func (c *Client) keepSecret(ctx context.Context, store *keystore.Store) error {
+	if c.credentials.Secret.IsZero() {
+		return nil
 	}
-	return store.PutConfig(ctx, ClientConfig, clientRecord{c.ID, c.Secret.Reveal()})
+	return store.PutConfig(ctx, ClientConfig, clientRecord{c.credentials.ID, c.credentials.Secret.Reveal(), c.provider.Issuer})
 }
 
 // OnTokenChange returns a hook for programs that have a refresher of their own

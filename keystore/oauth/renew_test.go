@@ -23,22 +23,29 @@ func serviceLogin(t *testing.T) *renewed {
 	return w
 }
 
+// keep stores the secret of a client, as a login with it does.
+func (w *renewed) keep(store *keystore.Store, issuer, client, secret string) {
+	w.Helper()
+	w.ok(store.PutConfig(w.Context(), oauth.ClientConfig, map[string]string{"client_id": client, "client_secret": secret, "issuer": issuer}))
+}
+
 func TestClientCredentialsAreRenewed(t *testing.T) {
-	secret := keystore.NewSecret(serviceSecret)
-	for name, c := range map[string]struct {
-		kept  oauth.Credentials // under ClientConfig
-		given keystore.Secret   // in the options
-	}{
-		"kept":                        {kept: oauth.Credentials{ID: serviceID, Secret: secret}},
-		"given":                       {given: secret},
-		"given beside another's kept": {kept: oauth.Credentials{ID: "another", Secret: keystore.NewSecret("fake-other")}, given: secret},
+	for name, c := range map[string]struct{ kept, given bool }{ // under ClientConfig, in the options
+		"kept":                        {kept: true},
+		"given":                       {given: true},
+		"given beside another's kept": {kept: false, given: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := serviceLogin(t)
-			if c.kept.ID != "" {
-				w.ok(oauth.KeepSecret(t.Context(), w.store, c.kept))
+			w.keep(w.store, w.server.URL, "another", "fake-other")
+			if c.kept {
+				w.keep(w.store, w.server.URL, serviceID, serviceSecret)
 			}
-			s := w.source(&oauth.SourceOptions{Secret: c.given})
+			var opts oauth.SourceOptions
+			if c.given {
+				opts.Client = newService(t, w.server, nil)
+			}
+			s := w.source(&opts)
 			last := w.token.AccessToken.Reveal()
 			for range 3 {
 				w.pass(time.Hour)
@@ -55,17 +62,38 @@ func TestClientCredentialsAreRenewed(t *testing.T) {
 	}
 }
 
-// TestSecretOfAnotherClient, or of another namespace, goes nowhere.
+// TestSecretOfAnotherClient, of another issuer, or of another namespace, goes
+// nowhere. The Globus CLI writes no issuer: that is Globus's.
 func TestSecretOfAnotherClient(t *testing.T) {
+	for name, keep := range map[string]func(w *renewed){
+		"client":    func(w *renewed) { w.keep(w.store, w.server.URL, "another", serviceSecret) },
+		"issuer":    func(w *renewed) { w.keep(w.store, "https://issuer.example", serviceID, serviceSecret) },
+		"no issuer": func(w *renewed) { w.keep(w.store, "", serviceID, serviceSecret) },
+		"namespace": func(w *renewed) { w.keep(w.store.In("third"), w.server.URL, serviceID, serviceSecret) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := serviceLogin(t)
+			keep(w)
+			w.pass(time.Hour)
+			_, err := w.source(nil).Get(t.Context())
+			if !errors.Is(err, keystore.ErrInvalid) || w.server.Counts().Posts != 2 {
+				t.Errorf("%v after %d requests, want that there is no secret", err, w.server.Counts().Posts-2)
+			}
+			noLeak(t, err)
+		})
+	}
+}
+
+// TestGivenClientIsOfOneIssuer: the program's client is not that of an issuer of
+// another name, whatever ids they have.
+func TestGivenClientIsOfOneIssuer(t *testing.T) {
 	w := serviceLogin(t)
-	w.ok(oauth.KeepSecret(t.Context(), w.store, oauth.Credentials{ID: "another", Secret: keystore.NewSecret("fake-other")}))
-	w.ok(oauth.KeepSecret(t.Context(), w.store.In("third"), oauth.Credentials{ID: serviceID, Secret: keystore.NewSecret(serviceSecret)}))
+	other := newService(t, oauthtest.New(t), nil)
 	w.pass(time.Hour)
-	_, err := w.source(nil).Get(t.Context())
+	_, err := w.source(&oauth.SourceOptions{Client: other}).Get(t.Context())
 	if !errors.Is(err, keystore.ErrInvalid) || w.server.Counts().Posts != 2 {
 		t.Errorf("%v after %d requests, want that there is no secret", err, w.server.Counts().Posts-2)
 	}
-	noLeak(t, err)
 }
 
 // TestSecretsGoWhereTheRecordSays, whatever the issuer says of itself by now.

@@ -22,7 +22,7 @@ func Login(ctx context.Context, store *keystore.Store, c *Client, opts LoginOpti
 }
 
 // Keep stores what the client was granted, all or none, and its secret if it has
-// one. What cannot be stored is revoked, since nobody else has it: a login of
+// one, under ClientConfig: a namespace has one confidential client. What cannot be stored is revoked, since nobody else has it: a login of
 // another account than the namespace's (keystore.ErrSubjectMismatch), say. The
 // error names what could not be revoked either.
 func (c *Client) Keep(ctx context.Context, store *keystore.Store, answer Answer) error {
@@ -32,6 +32,9 @@ func (c *Client) Keep(ctx context.Context, store *keystore.Store, answer Answer)
 	}
 	failed := []error{err}
 	for _, t := range answer.Response.Tokens {
+		if stored, err := store.Get(ctx, t.ResourceServer); err == nil && stored.RefreshToken.Equal(t.RefreshToken) {
+			continue // this issuer has one refresh token for all logins: the stored one needs it
+		}
 		if err := c.RevokeAll(ctx, t); err != nil {
 			failed = append(failed, &keystore.Error{Op: "revoke the new login at", Err: err,
 				Key: keystore.RecordKey{Namespace: store.Namespace(), Kind: keystore.KindToken, Name: t.ResourceServer}})
@@ -42,10 +45,8 @@ func (c *Client) Keep(ctx context.Context, store *keystore.Store, answer Answer)
 
 // put stores the secret first: without the login it does no harm.
 func (c *Client) put(ctx context.Context, store *keystore.Store, answer Answer) error {
-	if !c.credentials.Secret.IsZero() {
-		if err := KeepSecret(ctx, store, c.credentials); err != nil {
-			return err
-		}
+	if err := c.keepSecret(ctx, store); err != nil {
+		return err
 	}
 	return store.Put(ctx, answer.Response)
 }
@@ -65,7 +66,7 @@ func Logout(ctx context.Context, store *keystore.Store, resourceServer string, o
 		if t.Issuer == "" || t.ClientID == "" {
 			return &keystore.Error{Err: keystore.ErrUnavailable, Detail: "the record does not say of which client and issuer it is: it cannot be revoked"}
 		}
-		c, err := clientOf(ctx, store, t, keystore.Secret{}, opts)
+		c, err := clientOf(ctx, store, t, nil, opts)
 		if err != nil {
 			return err
 		}

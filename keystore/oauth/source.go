@@ -57,9 +57,10 @@ type SourceOptions struct {
 	// error wraps keystore.ErrLoginRequired if only a new login helps.
 	OnError func(context.Context, error)
 
-	// Secret is that of a confidential client. Zero: what the namespace keeps
-	// under ClientConfig, if that is of the same client.
-	Secret keystore.Secret
+	// Client has the secret of the program's own confidential client. It is used
+	// for logins of that client at that issuer, and goes to the endpoints that are
+	// recorded. nil: what the namespace keeps under ClientConfig.
+	Client *Client
 
 	// Requests are the options of requests to the issuer; nil is good. Their
 	// clock is the store's unless they have one.
@@ -178,13 +179,28 @@ func (s *Source) renew(ctx context.Context, t keystore.Token) (fresh keystore.To
 		return t, nil
 	}
 	if err = s.left(s.expired(t)); err == nil {
-		fresh, err = s.refresh(ctx, s.stale)
+		fresh, err = s.renewInTime(ctx, t)
 	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, keystore.ErrNotFound) || s.expired(t) {
 		return fresh, err
 	}
 	return t, nil
 }
+
+// renewInTime waits no longer than a moment if t is good enough until later: for a
+// process that has been stopped, or for a slow issuer, whose answer is stored all
+// the same.
+func (s *Source) renewInTime(ctx context.Context, t keystore.Token) (keystore.Token, error) {
+	if s.opts.MinTTL == 0 && !s.expired(t) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, moment)
+		defer cancel()
+	}
+	return s.refresh(ctx, s.stale)
+}
+
+// moment is what a program waits for that has a good token.
+const moment = 3 * time.Second
 
 func notRenewable(t keystore.Token) string {
 	if t.RefreshToken.IsZero() {
