@@ -86,10 +86,13 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 		hint = "" // about a file or directory: the error says what to do with it
 	}
 	if hint != "" {
-		a.hint("%s", strings.ReplaceAll(hint, "{}", a.self()))
+		a.advise(hint)
 	}
 	return code
 }
+
+// advise tells a hint in which {} stands for the command line so far.
+func (a *app) advise(hint string) { a.hint("%s", strings.ReplaceAll(hint, "{}", a.self())) }
 
 func (a *app) outcome(err error) (code int, hint string) {
 	for _, o := range outcomes {

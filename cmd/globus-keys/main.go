@@ -26,12 +26,12 @@ func main() { os.Exit(run()) }
 // cancelled. A second signal ends it at once.
 const grace = 10 * time.Second
 
-// patience is how long somebody who has cancelled is kept waiting without a word.
-const patience = time.Second
-
 // graceOfRenewal is the same for one whose refresh token, or code, is spent already:
 // what an issuer and a disk may take together.
 const graceOfRenewal = 40 * time.Second
+
+// patience is how long somebody who has cancelled is kept waiting without a word.
+const patience = time.Second
 
 // run is main for the tests, which run it as a command.
 func run() int {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -132,7 +133,7 @@ func end(t keystore.Token, session time.Duration) (until time.Time, reason strin
 		}
 	}
 	if !t.Renewable() {
-		sooner(later(t.ExpiresAt), "its access token cannot be renewed")
+		sooner(cmp.Or(t.ExpiresAt, time.Unix(0, 0)), "its access token cannot be renewed") // of unknown end: it is over
 	}
 	if idle := oauth.IdleLimit(t.Issuer); idle > 0 && !t.Used.IsZero() && !t.RefreshToken.IsZero() {
 		sooner(t.Used.Add(idle), "the issuer forgets what is not used for "+roughly(idle))
@@ -143,24 +144,16 @@ func end(t keystore.Token, session time.Duration) (until time.Time, reason strin
 	return until, reason
 }
 
-// later is at, or a moment in the past if at is not known.
-func later(at time.Time) time.Time {
-	if at.IsZero() {
-		return time.Unix(0, 0)
-	}
-	return at
-}
-
 func (a *app) printOutlooks(looks []outlook) error {
 	for _, l := range looks {
-		text := "lasts; nothing is known that ends it"
+		at, text := time.Unix(l.Until, 0).UTC().Format(time.RFC3339), "lasts; nothing is known that ends it"
 		switch {
 		case l.Lasts && l.Until > 0:
-			text = "lasts until " + time.Unix(l.Until, 0).UTC().Format(time.RFC3339) + ": then " + l.Reason
+			text = "lasts until " + at + ": then " + l.Reason
 		case errors.Is(l.err, keystore.ErrLoginRequired):
-			text = "ended " + time.Unix(l.Until, 0).UTC().Format(time.RFC3339) + ": " + l.Reason
+			text = "ended " + at + ": " + l.Reason
 		case !l.Lasts:
-			text = "ends " + time.Unix(l.Until, 0).UTC().Format(time.RFC3339) + ": " + l.Reason
+			text = "ends " + at + ": " + l.Reason
 		}
 		if err := a.printf("%-40s %s\n", clean(l.ResourceServer), clean(text)); err != nil {
 			return err

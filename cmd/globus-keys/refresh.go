@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -53,15 +55,12 @@ func (a *app) refresh(ctx context.Context, args []string, asJSON bool) error {
 		return nil
 	})
 	if asJSON {
-		err = o.printJSON(struct {
+		failed = errors.Join(failed, o.printJSON(struct {
 			Schema  int            `json:"schema"`
 			Renewed []renewedLogin `json:"renewed"`
-		}{1, renewed})
+		}{1, renewed}))
 	}
-	if failed != nil {
-		return failed
-	}
-	return err
+	return failed
 }
 
 // renewable returns those named; or those of the namespace that can be renewed, or
@@ -79,7 +78,7 @@ func (o opened) renewable(ctx context.Context, args []string) ([]string, error) 
 	}
 	if len(found) == 0 {
 		return nil, hinted{
-			&keystore.Error{Err: keystore.ErrNotFound, Detail: "namespace \"" + o.store.Namespace() + "\" has no login that can be renewed"},
+			&keystore.Error{Err: keystore.ErrNotFound, Detail: fmt.Sprintf("namespace %q has no login that can be renewed", o.store.Namespace())},
 			"{} status shows what is stored; " + o.loginLine(ctx) + " logs in",
 		}
 	}

@@ -24,11 +24,8 @@ type opened struct {
 }
 
 func (a *app) openStore() (opened, error) {
-	p, err := a.place()
-	if err != nil {
-		return opened{}, err
-	}
-	return opened{a, p, p.Store()}, nil
+	p, store, err := a.open()
+	return opened{a, p, store}, err
 }
 
 // close waits for renewals under way: an interrupted command ends after them.

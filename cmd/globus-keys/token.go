@@ -89,7 +89,7 @@ func (o opened) tellOld(ctx context.Context, t keystore.Token, why error) {
 	o.warn("the access token of %q, %s, was not renewed: %v", t.ResourceServer, validFor(t, o.store.Now()), why)
 	var h hinted
 	if errors.As(o.loginHint(ctx, t.ResourceServer, why), &h) {
-		o.hint("%s", strings.ReplaceAll(h.hint, "{}", o.self()))
+		o.advise(h.hint)
 	}
 }
 
