@@ -12,7 +12,6 @@ import (
 	"github.com/globus-keys/globus-keys/internal/legacy"
 	"github.com/globus-keys/globus-keys/internal/legacy/legacysqlite"
 	"github.com/globus-keys/globus-keys/keystore"
-	"github.com/globus-keys/globus-keys/keystore/oauth"
 )
 
 // importing is one run of the import command.
@@ -129,7 +128,7 @@ func (i *importing) read(ctx context.Context, arg string) (*legacy.File, error) 
 func (i *importing) complete(file *legacy.File) error {
 	issuer := i.issuer
 	if issuer == "" && i.clientID != "" {
-		issuer, _ = oauth.GlobusIssuer("production")
+		issuer = globusAuth()
 	}
 	for n := range file.Contents {
 		c := &file.Contents[n]

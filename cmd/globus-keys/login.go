@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func (l *loggingIn) run(ctx context.Context) error {
 }
 
 func (l *loggingIn) client(ctx context.Context, w wanted) (*oauth.Client, error) {
-	if globus, _ := oauth.GlobusIssuer("production"); w.issuer != globus {
+	if w.issuer != globusAuth() {
 		l.say("the issuer is %s", w.issuer)
 	}
 	provider, err := oauth.Find(ctx, w.issuer, nil)
@@ -189,7 +190,7 @@ func (l *loggingIn) explain(err error) error {
 	switch {
 	case errors.As(err, &refused) && refused.Code == "invalid_client":
 		return hinted{err, "check --client-id, and that the client is registered as a native app, or say --client-secret-file"}
-	case errors.As(err, &refused) && (refused.Code == "invalid_scope" || refused.Code == "unknown_scope_error"):
+	case errors.As(err, &refused) && strings.Contains(refused.Code, "scope"): // issuers have words of their own for it
 		return hinted{err, "check what is asked for: --scopes, or scopes in config.toml"}
 	case errors.Is(err, keystore.ErrDeclined) || errors.Is(err, keystore.ErrLoginRequired):
 		return hinted{err, "run the same again; nothing was changed"}
@@ -218,11 +219,7 @@ type loginAnswer struct {
 func (l *loggingIn) tell(o opened, answer oauth.Answer) error {
 	account := answer.Response.Account
 	told := loginAnswer{1, o.store.Namespace(), account.Issuer, account.Username, account.Subject, []renewedLogin{}, append([]string{}, answer.Narrowed...)}
-	who := account.Username
-	if who == "" {
-		who = account.Subject
-	}
-	if who != "" {
+	if who := cmp.Or(account.Username, account.Subject); who != "" {
 		l.say("logged in as %s", who)
 	}
 	for _, t := range answer.Response.Tokens {

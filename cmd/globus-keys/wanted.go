@@ -38,15 +38,20 @@ func (l *loggingIn) wanted(ctx context.Context, o opened) (w wanted, err error) 
 	if w.flow, err = l.chooseFlow(); err != nil {
 		return w, err
 	}
-	globus, _ := oauth.GlobusIssuer("production")
-	w.issuer = cmp.Or(l.issuer, s.Issuer, account.Issuer, globus)
-	if w.credentials, err = l.credentials(s, account, w.issuer == globus); err != nil {
+	w.issuer = cmp.Or(l.issuer, s.Issuer, account.Issuer, globusAuth())
+	if w.credentials, err = l.credentials(s, account, w.issuer); err != nil {
 		return w, err
 	}
 	if err := o.room(ctx, account, w.issuer); err != nil {
 		return w, err
 	}
 	return w, l.ask(ctx, &w, o, s)
+}
+
+// globusAuth is who issues logins unless something else is said.
+func globusAuth() string {
+	issuer, _ := oauth.GlobusIssuer("production")
+	return issuer
 }
 
 func (l *loggingIn) chooseFlow() (string, error) {
@@ -63,12 +68,12 @@ func (l *loggingIn) chooseFlow() (string, error) {
 	return "paste", nil
 }
 
-func (l *loggingIn) credentials(s *settings.Settings, account keystore.Account, globus bool) (oauth.Credentials, error) {
+func (l *loggingIn) credentials(s *settings.Settings, account keystore.Account, issuer string) (oauth.Credentials, error) {
 	c := oauth.Credentials{ID: cmp.Or(l.clientID, s.ClientID, account.ClientID)}
 	if c.ID == "" {
 		return c, hinted{
 			usageError{fmt.Errorf("no client is known that could log in: name one with --client-id, or as client_id in config.toml")},
-			registering(globus),
+			registering(issuer),
 		}
 	}
 	if l.secretFile == "" {
@@ -80,8 +85,8 @@ func (l *loggingIn) credentials(s *settings.Settings, account keystore.Account, 
 }
 
 // registering says how one gets a client.
-func registering(globus bool) string {
-	if globus {
+func registering(issuer string) string {
+	if issuer == globusAuth() {
 		return "register a native app at https://app.globus.org/settings/developers, and use its client id"
 	}
 	return "register a native app at the issuer, with the redirect URI http://127.0.0.1 and any port, and use its client id"
