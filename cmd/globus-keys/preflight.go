@@ -135,8 +135,8 @@ func end(t keystore.Token, session time.Duration) (until time.Time, reason strin
 	if !t.Renewable() {
 		sooner(cmp.Or(t.ExpiresAt, time.Unix(0, 0)), "its access token cannot be renewed") // of unknown end: it is over
 	}
-	if idle := oauth.IdleLimit(t.Issuer); idle > 0 && !t.Used.IsZero() && !t.RefreshToken.IsZero() {
-		sooner(t.Used.Add(idle), "the issuer forgets what is not used for "+roughly(idle))
+	if at, idle := forgotten(t); !at.IsZero() {
+		sooner(at, "the issuer forgets what is not used for "+roughly(idle))
 	}
 	if session > 0 && !t.LoggedIn.IsZero() {
 		sooner(t.LoggedIn.Add(session), "a session policy")

@@ -182,16 +182,27 @@ func describe(l loginStatus, t keystore.Token, now time.Time) loginStatus {
 		l.State = "expired"
 	}
 	switch {
+	case t.Renewable():
 	case t.RefreshToken.IsZero():
 		l.Note = "no refresh token: usable until it expires"
-	case !t.Renewable():
+	default:
 		l.Note = "usable until it expires: import it again with --client-id to say whose client it is"
 	}
-	if idle := oauth.IdleLimit(t.Issuer); idle > 0 && t.Renewable() && !t.Used.IsZero() {
+	if until, _ := forgotten(t); t.Renewable() && !until.IsZero() {
 		l.UsedAt = t.Used.Unix()
-		l.Note = idleNote(t.Used.Add(idle).Sub(now))
+		l.Note = idleNote(until.Sub(now))
 	}
 	return l
+}
+
+// forgotten is when the issuer forgets t's refresh token if nobody uses it, and
+// after how long; zero if that is not known.
+func forgotten(t keystore.Token) (until time.Time, idle time.Duration) {
+	idle = oauth.IdleLimit(t.Issuer)
+	if idle == 0 || t.RefreshToken.IsZero() || t.Used.IsZero() {
+		return time.Time{}, 0
+	}
+	return t.Used.Add(idle), idle
 }
 
 // idleNote warns of a refresh token that nobody has used for long.
