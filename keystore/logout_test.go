@@ -73,6 +73,37 @@ func TestLoginStaysIfItCannotBeRevoked(t *testing.T) {
 	}
 }
 
+// TestLogoutLeavesNothing of a renewal that was begun and never finished, nor does
+// Delete: else the next login's error would name a process that it has nothing to do
+// with.
+func TestLogoutLeavesNothing(t *testing.T) {
+	for name, end := range map[string]func(*keystore.Store) error{
+		"logout":                  func(s *keystore.Store) error { return s.Logout(t.Context(), "rs", (&revoker{}).revoke) },
+		"logout without revoking": func(s *keystore.Store) error { return s.Logout(t.Context(), "rs", nil) },
+		"delete":                  func(s *keystore.Store) error { return s.Delete(t.Context(), "rs") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := memory.New()
+			s, _ := expired(t, a)
+			before := len(dump(t, a))
+			s.Refresh(t.Context(), "rs", over, func(context.Context, keystore.Token) (keystore.TokenResponse, error) {
+				return keystore.TokenResponse{}, errInjected
+			}, nil)
+			if begun := len(dump(t, a)); begun != before+1 {
+				t.Fatalf("%d records while it is renewed, want one more than %d", begun, before)
+			}
+			if err := end(s); err != nil {
+				t.Fatal(err)
+			}
+			for key := range dump(t, a) {
+				if key.Kind == keystore.KindToken || key.Kind == keystore.KindPending {
+					t.Errorf("it leaves %v", key)
+				}
+			}
+		})
+	}
+}
+
 func TestLogoutEndsAfterItsCaller(t *testing.T) {
 	s, _ := expired(t, memory.New())
 	ctx, cancel := context.WithCancel(t.Context())

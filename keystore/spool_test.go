@@ -238,6 +238,33 @@ func TestTokenInTheSpoolIsServed(t *testing.T) {
 	})
 }
 
+// TestSpooledAnswerSaysLittle: what an issuer leaves out is what it was. So the token
+// that waits in the spool can be renewed, and a logout knows what to revoke.
+func TestSpooledAnswerSaysLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t)
+		s.issuer.during = func() { s.adapter.broken.Store(true) }
+		omits := func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
+			r, err := s.issuer.renew(ctx, old)
+			bare := keystore.Token{ResourceServer: "rs", AccessToken: r.Tokens[0].AccessToken, ExpiresAt: r.Tokens[0].ExpiresAt}
+			return keystore.TokenResponse{Tokens: []keystore.Token{bare}}, err
+		}
+		for _, who := range []string{"the one who refreshed", "the next"} {
+			got, err := s.store().Refresh(t.Context(), "rs", over, omits, nil)
+			if err != nil || got.AccessToken.Reveal() != "FakeAccessOfFakeRefresh1" || got.RefreshToken.Reveal() != "FakeRefresh0" ||
+				!got.Renewable() || got.Scope != "all" {
+				t.Errorf("%s has got %+v, %v", who, got, err)
+			}
+		}
+		s.posted(1)
+		r := &revoker{}
+		if err := s.store().Logout(t.Context(), "rs", r.revoke); !errors.Is(err, keystore.ErrReadOnly) {
+			t.Errorf("%v, want ErrReadOnly", err)
+		}
+		r.wants(t, "FakeRefresh0")
+	})
+}
+
 // TestSpoolThatIsOfNoUse is discarded, and refreshes go on.
 func TestSpoolThatIsOfNoUse(t *testing.T) {
 	pendingOf := func(name string) keystore.RecordKey {
