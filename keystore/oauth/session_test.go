@@ -1,0 +1,215 @@
+package oauth_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/memory"
+	"github.com/globus-keys/globus-keys/keystore/oauth"
+	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
+)
+
+// sticky is an adapter that cannot be written while it is shut.
+type sticky struct {
+	keystore.StorageAdapter
+	shut atomic.Bool
+}
+
+func (a *sticky) Update(ctx context.Context, fn func(keystore.Writer) error) error {
+	if a.shut.Load() {
+		return &keystore.Error{Err: keystore.ErrReadOnly}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return a.StorageAdapter.Update(ctx, fn)
+}
+
+// atExchange calls do once, when a code is redeemed and the answer is not sent yet.
+func atExchange(s *oauthtest.Server, do func()) {
+	s.BeforeAnswer(func(e oauthtest.Event) {
+		if e.Grant == "authorization_code" {
+			do()
+		}
+	})
+}
+
+func stored(t *testing.T, store *keystore.Store) (servers []string) {
+	t.Helper()
+	for token, err := range store.All(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers = append(servers, token.ResourceServer)
+	}
+	return servers
+}
+
+// TestNobodyLogsInForNothing: a store that cannot be written is found out before.
+func TestNobodyLogsInForNothing(t *testing.T) {
+	s := oauthtest.New(t)
+	a := &sticky{StorageAdapter: memory.New()}
+	a.shut.Store(true)
+	opts := openID(s)
+	opts.Visit = func(context.Context, string) error { t.Error("somebody is sent to a page"); return errHere }
+	_, err := oauth.Login(t.Context(), keystore.New(a, nil), newClient(t, s, nil), opts)
+	if !errors.Is(err, keystore.ErrReadOnly) || s.Counts() != (oauthtest.Counts{}) {
+		t.Errorf("%v, want ErrReadOnly; the server was asked %+v", err, s.Counts())
+	}
+}
+
+// TestLoginIsStoredWhoeverGivesUp: the code is spent, and nobody else has the tokens.
+func TestLoginIsStoredWhoeverGivesUp(t *testing.T) {
+	s := oauthtest.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	atExchange(s, cancel)
+	store := keystore.New(&sticky{StorageAdapter: memory.New()}, nil)
+	if _, err := oauth.Login(ctx, store, newClient(t, s, nil), openID(s)); err != nil || ctx.Err() == nil {
+		t.Error(err)
+	}
+	if got := stored(t, store); !slices.Equal(got, []string{"auth.globus.org", transfer}) {
+		t.Errorf("stored are %q", got)
+	}
+	if account, err := store.Account(t.Context()); err != nil || account.Subject != oauthtest.Subject || account.ClientID != clientID {
+		t.Errorf("the account is %+v, %v", account, err)
+	}
+}
+
+// TestLoginThatCannotBeKept is revoked, all of it, and what cannot be revoked either
+// is named.
+func TestLoginThatCannotBeKept(t *testing.T) {
+	for name, c := range map[string]struct {
+		revocation bool
+		living     int
+		says       []string
+	}{
+		"revoked": {true, 0, nil},
+		"not revoked": {false, 4, []string{`revoke the new login at token "auth.globus.org" in namespace "DEFAULT"`,
+			`revoke the new login at token "` + transfer + `" in namespace "DEFAULT"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := oauthtest.New(t)
+			p := s.Provider()
+			if !c.revocation {
+				p.RevocationEndpoint = ""
+			}
+			client, err := oauth.NewClient(p, oauth.Credentials{ID: clientID}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := &sticky{StorageAdapter: memory.New()}
+			atExchange(s, func() { a.shut.Store(true) })
+			store := keystore.New(a, nil)
+			_, err = oauth.Login(t.Context(), store, client, openID(s))
+			if !errors.Is(err, keystore.ErrReadOnly) {
+				t.Fatalf("%v, want ErrReadOnly", err)
+			}
+			for _, one := range strings.Split(err.Error(), "\n") { // as errors.Join has them
+				noLeak(t, errors.New(one))
+			}
+			for _, words := range c.says {
+				if !strings.Contains(err.Error(), words) {
+					t.Errorf("%v does not say %s", err, words)
+				}
+			}
+			if errors.Is(err, keystore.ErrUnavailable) == c.revocation {
+				t.Errorf("%v; is it about the revocation: %v", err, !c.revocation)
+			}
+			if living := s.Living(); len(living) != c.living || len(stored(t, store)) != 0 {
+				t.Errorf("the server takes %d tokens, want %d; stored are %q", len(living), c.living, stored(t, store))
+			}
+		})
+	}
+}
+
+// TestSecretIsKeptWithTheLogin of a confidential client: it renews, and it logs out.
+func TestSecretIsKeptWithTheLogin(t *testing.T) {
+	w := newRenewed(t, oauthtest.Rotating, 3600)
+	store := w.store.In("service")
+	c := newService(t, w.server, &oauth.Options{Clock: w.now})
+	answer, err := oauth.Login(t.Context(), store, c, oauth.LoginOptions{Scopes: []string{transferAll}, Visit: newBrowser(w.server).visit})
+	w.ok(err)
+	w.pass(time.Hour)
+	s := oauth.NewSource(store, transfer, nil)
+	s.SetUptime(w.uptime)
+	if got := w.get(s); got == answer.Response.Tokens[0].AccessToken.Reveal() {
+		t.Error("nothing was renewed")
+	}
+	w.ok(oauth.Logout(t.Context(), store, transfer, nil))
+	if c := w.server.Counts(); c.Refreshes != 1 || c.Revokes != 2 || c.Denied != 0 {
+		t.Errorf("%+v, want one refresh and two revocations", c)
+	}
+}
+
+// TestLogoutOfAnExpiredToken: its refresh token is of use to whoever has a copy.
+func TestLogoutOfAnExpiredToken(t *testing.T) {
+	w := newRenewed(t, oauthtest.Rotating, 3600)
+	w.pass(2 * time.Hour)
+	w.ok(oauth.Logout(t.Context(), w.store, transfer, nil))
+	if !w.server.Dead(w.token.RefreshToken.Reveal()) {
+		t.Error("the issuer takes its refresh token")
+	}
+}
+
+// TestLogoutDuringARenewal of a token that is good for a moment yet: it is not given
+// to anybody any more.
+func TestLogoutDuringARenewal(t *testing.T) {
+	w := newRenewed(t, oauthtest.Rotating, 3600)
+	duringRefresh(w.server, func() { w.ok(w.store.Delete(t.Context(), transfer)) })
+	s := w.source(&oauth.SourceOptions{OnRefresh: func(context.Context, oauth.Refreshed) { t.Error("the hook is told of a renewal") }})
+	w.pass(time.Hour - 30*time.Second)
+	for range 2 {
+		if got, err := s.Get(t.Context()); !errors.Is(err, keystore.ErrNotFound) {
+			t.Errorf("%q, %v, want ErrNotFound", got.AccessToken.Reveal(), err)
+		}
+	}
+}
+
+// TestLoginDuringARenewal wins, and is not taken for what was renewed.
+func TestLoginDuringARenewal(t *testing.T) {
+	w := newRenewed(t, oauthtest.Rotating, 3600)
+	duringRefresh(w.server, w.login)
+	s := w.source(&oauth.SourceOptions{OnRefresh: func(context.Context, oauth.Refreshed) { t.Error("the hook is told of a renewal") }})
+	w.pass(time.Hour)
+	for range 2 {
+		if got := w.get(s); got != w.token.AccessToken.Reveal() {
+			t.Errorf("got %q, want the new login", got)
+		}
+	}
+}
+
+// TestDependentTokensAreStored in a namespace of the service's own, and given as long
+// as they are good: nothing renews them but what they were made of.
+func TestDependentTokensAreStored(t *testing.T) {
+	w := newRenewed(t, oauthtest.Static, 3600)
+	service := w.store.In("service")
+	answer, err := newService(t, w.server, &oauth.Options{Clock: w.now}).DependentTokens(t.Context(), w.token.AccessToken)
+	w.ok(err)
+	w.ok(service.Put(t.Context(), answer.Response))
+	if got := stored(t, service); !slices.Equal(got, []string{oauthtest.Groups, transfer}) {
+		t.Errorf("stored are %q", got)
+	}
+	posts := w.server.Counts().Posts
+	for _, token := range answer.Response.Tokens {
+		s := oauth.NewSource(service, token.ResourceServer, nil)
+		s.SetUptime(w.uptime)
+		if got := w.get(s); got != token.AccessToken.Reveal() {
+			t.Errorf("at %s it gives %q", token.ResourceServer, got)
+		}
+	}
+	w.pass(time.Hour)
+	for _, token := range answer.Response.Tokens {
+		if _, err := oauth.NewSource(service, token.ResourceServer, nil).Get(t.Context()); !errors.Is(err, keystore.ErrLoginRequired) {
+			t.Errorf("when it is over: %v, want ErrLoginRequired", err)
+		}
+	}
+	if got, err := w.store.Get(t.Context(), transfer); err != nil || !got.AccessToken.Equal(w.token.AccessToken) || w.server.Counts().Posts != posts {
+		t.Errorf("the user's own login is %v, after %d requests", err, w.server.Counts().Posts-posts)
+	}
+}
