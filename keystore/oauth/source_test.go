@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -589,38 +588,4 @@ func TestOnTokenChange(t *testing.T) {
 	if !errors.Is(err, keystore.ErrInvalid) {
 		t.Errorf("what cannot be stored: %v, want ErrInvalid", err)
 	}
-}
-
-// TestNobodyWaitsForLongWithAGoodToken behind somebody who has been stopped; without
-// one it is told whom he has waited for, after 30 seconds.
-func TestNobodyWaitsForLongWithAGoodToken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		adapter := memory.New()
-		store := keystore.New(adapter, nil)
-		login := keystore.Token{ResourceServer: transfer, AccessToken: keystore.NewSecret("fake-access"), RefreshToken: keystore.NewSecret("fake-refresh"),
-			Issuer: "http://127.0.0.1:1", ClientID: clientID, Endpoints: keystore.Endpoints{Token: "http://127.0.0.1:1"},
-			Used: time.Now().Add(-time.Hour), ExpiresAt: time.Now().Add(20 * time.Second)}
-		key := keystore.RecordKey{Namespace: keystore.DefaultNamespace, Kind: keystore.KindToken, Name: transfer}
-		err := store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{login}})
-		_, lockErr := adapter.LockCredential(t.Context(), key) // and never gives it back
-		if err = errors.Join(err, lockErr); err != nil {
-			t.Fatal(err)
-		}
-		source := oauth.NewSource(store, transfer, nil)
-		began := time.Now()
-		if got, err := source.Get(t.Context()); err != nil || !got.AccessToken.Equal(login.AccessToken) {
-			t.Errorf("with a token that is good for 20 seconds: %v", err)
-		}
-		if waited := time.Since(began); waited > 5*time.Second {
-			t.Errorf("waited for %v", waited)
-		}
-		time.Sleep(time.Minute)
-		began = time.Now()
-		if _, err := source.Get(t.Context()); !errors.Is(err, keystore.ErrBusy) {
-			t.Errorf("without one: %v, want ErrBusy", err)
-		}
-		if waited := time.Since(began); waited != 30*time.Second {
-			t.Errorf("waited for %v, want 30 s", waited)
-		}
-	})
 }
