@@ -189,14 +189,18 @@ func (s *Source) renew(ctx context.Context, t keystore.Token) (fresh keystore.To
 
 // renewInTime waits no longer than a moment if t is good enough until later: for a
 // process that has been stopped, or for a slow issuer, whose answer is stored all
-// the same.
+// the same. Nobody waits again at once then.
 func (s *Source) renewInTime(ctx context.Context, t keystore.Token) (keystore.Token, error) {
-	if s.opts.MinTTL == 0 && !s.expired(t) {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, moment)
-		defer cancel()
+	if s.opts.MinTTL > 0 || s.expired(t) {
+		return s.refresh(ctx, s.stale)
 	}
-	return s.refresh(ctx, s.stale)
+	limited, cancel := context.WithTimeout(ctx, moment)
+	defer cancel()
+	fresh, err := s.refresh(limited, s.stale)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		s.leave(err)
+	}
+	return fresh, err
 }
 
 // moment is what a program waits for that has a good token.

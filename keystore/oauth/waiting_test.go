@@ -42,10 +42,11 @@ func TestBehindAProcessThatIsStopped(t *testing.T) {
 			t.Fatal(err)
 		}
 		requests := &oauth.SourceOptions{Requests: oauth.Through(silence{t})}
+		source := oauth.NewSource(store, "rs", requests)
 		get := func(wait time.Duration, want error) {
 			t.Helper()
 			asked := time.Now()
-			got, err := oauth.NewSource(store, "rs", requests).Get(t.Context())
+			got, err := source.Get(t.Context())
 			if !errors.Is(err, want) || err == nil && !got.AccessToken.Equal(login.AccessToken) || time.Since(asked) != wait {
 				t.Errorf("%v after %v, want %v after %v", err, time.Since(asked), want, wait)
 			}
@@ -53,6 +54,7 @@ func TestBehindAProcessThatIsStopped(t *testing.T) {
 		get(0, nil)
 		time.Sleep(time.Hour - 45*time.Second)
 		get(3*time.Second, nil)
+		get(0, nil) // not again at once
 		time.Sleep(42 * time.Second)
 		get(30*time.Second, keystore.ErrBusy)
 		asked := time.Now()
