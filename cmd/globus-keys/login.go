@@ -27,9 +27,10 @@ func (a *app) loginCommand() *cobra.Command {
 What is asked for: the scopes of --scopes, those of the services of --service
 (` + strings.Join(oauth.Aliases(), ", ") + `), those that the error of
 a service demands (--from-error: the JSON of its answer with status 403, "-" for
-standard input); without any of them "scopes" of config.toml, what the namespace
-holds already, or who you are. "openid" is always among them, so that the
-namespace's account is known: another account's login is refused and revoked.
+standard input); without scopes or services what the namespace holds already, else
+"scopes" of config.toml, else who you are. "openid" is always among a person's, so
+that the namespace's account is known: another account's login is refused and
+revoked.
 
 The client is --client-id, "client_id" of config.toml, or that of the last login.
 Register one at https://app.globus.org/settings/developers, as a native app.

@@ -27,8 +27,9 @@ func (a *app) tokenCommand() *cobra.Command {
 name: ` + strings.Join(oauth.Aliases(), ", ") + `.
 
 An access token that has expired, or is about to, is renewed first: once, however
-many processes ask. If that is not possible it is not printed, and the exit code
-is 4; it is 8 if the issuer's tokens do not last for --min-ttl.`,
+many processes ask. If that fails one that is good for a while yet is printed. Else
+the exit code is 4 if only a new login helps, 6 if the issuer cannot be reached; it
+is 8 if the token does not last for --min-ttl.`,
 		Example: `  curl -H "$(globus-keys token transfer --format header)" https://transfer.api.globus.org/v0.10/endpoint_search`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

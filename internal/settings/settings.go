@@ -26,7 +26,7 @@ const maxFile = 64 << 10
 type Settings struct {
 	ClientID string   // the OAuth client that logs in; "": none is set
 	Issuer   string   // URL of who issues logins, not checked yet; "": Globus Auth
-	Scopes   []string // what a login asks for if nothing is said
+	Scopes   []string // what a first login asks for if nothing is said
 
 	// Sessions is how long a login lasts, by resource server or by an alias of
 	// it: what a policy of the service demands, and nobody can be asked for.
