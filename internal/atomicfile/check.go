@@ -85,7 +85,7 @@ func checkTrusted(path string, f File) error {
 // name with filepath.EvalSymlinks first.
 func CheckDir(fsys FS, dir string) error { return checkDir(fsys, dir, 0) }
 
-// CheckOwnDir is CheckDir for a directory that root's is no substitute for.
+// CheckOwnDir is CheckDir that refuses root's too, unless root asks.
 func CheckOwnDir(fsys FS, dir string) error { return checkDir(fsys, dir) }
 
 func checkDir(fsys FS, dir string, others ...uint32) error {
