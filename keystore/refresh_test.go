@@ -152,6 +152,56 @@ func TestLoginDuringARefreshWins(t *testing.T) {
 	}
 }
 
+// TestLoginWithoutRefreshTokenWins too: one that a client makes with its secret.
+func TestLoginWithoutRefreshTokenWins(t *testing.T) {
+	s := keystore.New(memory.New(), nil)
+	put := func(access string, ends time.Duration) {
+		token := fresh("")
+		token.AccessToken, token.ExpiresAt = keystore.NewSecret(access), time.Now().Add(ends)
+		if err := s.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{token}}); err != nil {
+			t.Error(err)
+		}
+	}
+	put("FakeOld", -time.Hour)
+	got, err := s.Refresh(t.Context(), "rs", over, func(context.Context, keystore.Token) (keystore.TokenResponse, error) {
+		put("FakeNewLogin", time.Hour)
+		late := fresh("")
+		late.AccessToken = keystore.NewSecret("FakeLate")
+		return keystore.TokenResponse{Tokens: []keystore.Token{late}}, nil
+	}, func(keystore.Token) { t.Error("the hook is told of what was not stored") })
+	if err != nil || got.AccessToken.Reveal() != "FakeNewLogin" {
+		t.Errorf("got %q, %v, want the new login", got.AccessToken.Reveal(), err)
+	}
+}
+
+// TestAnswerOfAnotherAccount is refused at once: neither stored, nor kept for later.
+func TestAnswerOfAnotherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := memory.New()
+		s, i := expired(t, a)
+		owned := fresh("FakeRefresh0")
+		owned.ExpiresAt, owned.IdentityID = time.Now().Add(-time.Hour), alice
+		if err := s.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{owned}}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		_, err := s.Refresh(t.Context(), "rs", over, func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
+			r, err := i.renew(ctx, old)
+			r.Tokens[0].IdentityID = bob
+			return r, err
+		}, func(keystore.Token) { t.Error("the hook is told of it") })
+		if !errors.Is(err, keystore.ErrSubjectMismatch) || time.Since(began) != 0 {
+			t.Errorf("%v after %v, want ErrSubjectMismatch at once", err, time.Since(began))
+		}
+		if got, err := s.Get(t.Context(), "rs"); err != nil || got.RefreshToken.Reveal() != "FakeRefresh0" || got.IdentityID != alice {
+			t.Errorf("the login is now %+v, %v", got, err)
+		}
+		if err := s.Close(); err != nil || time.Since(began) != 0 {
+			t.Errorf("Close: %v after %v, want that nothing is held", err, time.Since(began))
+		}
+	})
+}
+
 // TestDeadRefreshToken: a new login is needed, and nothing is deleted for that.
 func TestDeadRefreshToken(t *testing.T) {
 	s, i := expired(t, memory.New())
