@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -118,6 +119,30 @@ func TestOldestCallerIsSentAway(t *testing.T) {
 	c.end()
 	if len(c.open) != 0 {
 		t.Errorf("%d callers are left", len(c.open))
+	}
+}
+
+// An id_token that nobody has asked for is believed no more than another.
+func TestUnaskedIDToken(t *testing.T) {
+	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/jwk-set+json")
+		io.WriteString(w, `{"keys": []}`)
+	}))
+	defer keys.Close()
+	p := Provider{Issuer: keys.URL, TokenEndpoint: keys.URL + "/token", JWKSURI: keys.URL + "/keys"}
+	c, err := NewClient(p, Credentials{ID: "fake-client"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Answer{Response: keystore.TokenResponse{Tokens: []keystore.Token{{ResourceServer: "r", AccessToken: keystore.NewSecret("fake-access")}}}}
+	if known, err := c.identify(t.Context(), a, ""); err != nil || known.Response.Account.Subject != "" {
+		t.Errorf("without one: %+v, %v", known, err)
+	}
+	// {"alg": "RS256"}, {"sub": "fake"}, and a signature of one byte
+	a.IDToken = keystore.NewSecret("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJmYWtlIn0.AA")
+	known, err := c.identify(t.Context(), a, "")
+	if !errors.Is(err, ErrAnswer) || !strings.Contains(err.Error(), "no key that can have signed it") || len(known.Response.Tokens) != 0 {
+		t.Errorf("%+v, %v, want that nobody has signed it", known, err)
 	}
 }
 

@@ -213,3 +213,57 @@ func TestDependentTokensAreStored(t *testing.T) {
 		t.Errorf("the user's own login is %v, after %d requests", err, w.server.Counts().Posts-posts)
 	}
 }
+
+// TestRenewalWithoutItsCaller of a token that is good for a moment yet: who has gone
+// gets no token.
+func TestRenewalWithoutItsCaller(t *testing.T) {
+	w := newRenewed(t, oauthtest.Rotating, 3600)
+	ctx, cancel := context.WithCancel(t.Context())
+	back := make(chan struct{})
+	duringRefresh(w.server, func() { cancel(); <-back })
+	s := w.source(nil)
+	w.pass(time.Hour - 30*time.Second)
+	got, err := s.Get(ctx)
+	close(back)
+	if !errors.Is(err, context.Canceled) || !got.AccessToken.IsZero() {
+		t.Errorf("%v, want that it was cancelled", err)
+	}
+	w.get(s)
+	w.counted(1, 2)
+}
+
+// TestRefusedTokens of which age and refresh token say less than usual.
+func TestRefusedTokens(t *testing.T) {
+	t.Run("from the future", func(t *testing.T) { // the clock was wrong when it came
+		w := newRenewed(t, oauthtest.Rotating, 3600)
+		w.setClock(-time.Hour)
+		if got, err := w.source(nil).Refused(t.Context(), w.token.AccessToken); err != nil || got.AccessToken.Equal(w.token.AccessToken) {
+			t.Errorf("%v, or the same token", err)
+		}
+		w.counted(1, 2)
+	})
+	t.Run("not renewable", func(t *testing.T) {
+		w := newRenewed(t, oauthtest.Rotating, 3600)
+		w.ok(w.store.Delete(t.Context(), transfer))
+		w.token.RefreshToken = keystore.Secret{}
+		w.ok(w.store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{w.token}}))
+		var heard []error
+		s := w.source(&oauth.SourceOptions{OnError: func(_ context.Context, err error) { heard = append(heard, err) }})
+		w.pass(10 * time.Minute)
+		got, err := s.Refused(t.Context(), w.token.AccessToken)
+		if !errors.Is(err, keystore.ErrLoginRequired) || !got.AccessToken.IsZero() || len(heard) != 1 || !errors.Is(heard[0], keystore.ErrLoginRequired) {
+			t.Errorf("%v, OnError has heard %v, want ErrLoginRequired and no token", err, heard)
+		}
+		w.counted(0, 1)
+	})
+	t.Run("of a client that has a refresh token", func(t *testing.T) { // then that is what renews
+		w := newRenewed(t, oauthtest.Rotating, 3600)
+		w.token.Grant = keystore.GrantClientCredentials
+		w.ok(w.store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{w.token}}))
+		w.pass(10 * time.Minute)
+		if _, err := w.source(nil).Refused(t.Context(), w.token.AccessToken); err != nil {
+			t.Error(err)
+		}
+		w.counted(1, 2)
+	})
+}
