@@ -267,3 +267,36 @@ func TestRefusedTokens(t *testing.T) {
 		w.counted(1, 2)
 	})
 }
+
+// TestLoginRenewedByOthers who take no lock: the refresh token that is spent is dead,
+// and the one that they have stored is tried.
+func TestLoginRenewedByOthers(t *testing.T) {
+	w := newRenewed(t, oauthtest.Rotating, 3600)
+	w.server.KillLogins()
+	duringRefresh(w.server, func() {
+		theirs := oneLogin(t, w.server, newClient(t, w.server, &oauth.Options{Clock: w.now}))
+		theirs.ExpiresAt = w.now()
+		w.ok(w.store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{theirs}}))
+	})
+	s := w.source(&oauth.SourceOptions{OnError: func(_ context.Context, err error) { t.Errorf("OnError hears %v", err) }})
+	w.pass(time.Hour)
+	if got := w.get(s); got == w.token.AccessToken.Reveal() || w.get(s) != got {
+		t.Errorf("got %q", got)
+	}
+	if c := w.server.Counts(); c.Refreshes != 1 || c.Denied != 1 || c.Posts != 4 {
+		t.Errorf("%+v, want one that is denied and one refresh", c)
+	}
+}
+
+func TestSecretThatIsNoneIsNotKept(t *testing.T) {
+	store := keystore.New(memory.New(), nil)
+	for name, c := range map[string]oauth.Credentials{
+		"no client":         {Secret: keystore.NewSecret("fake-secret")},
+		"client of 2 words": {ID: "a b", Secret: keystore.NewSecret("fake-secret")},
+		"too long":          {ID: "a", Secret: keystore.NewSecret(strings.Repeat("b", 64<<10))},
+	} {
+		if err := oauth.KeepSecret(t.Context(), store, c); !errors.Is(err, keystore.ErrInvalid) {
+			t.Errorf("%s: %v, want ErrInvalid", name, err)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/oauth"
 	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
 )
 
@@ -92,5 +94,32 @@ func TestLastUseIsRecorded(t *testing.T) {
 				t.Errorf("after a new login it was used at %v, logged in at %v, want %v", got.Used, got.LoggedIn, w.now())
 			}
 		})
+	}
+}
+
+// TestTokenFromTheFuture, as another machine with another clock has stored it, is good
+// if it is not of more than five minutes from now: else the clock was wrong.
+func TestTokenFromTheFuture(t *testing.T) {
+	for ahead, renewed := range map[time.Duration]int{time.Minute: 0, 4 * time.Minute: 0, 5 * time.Minute: 0, 6 * time.Minute: 1, time.Hour: 1} {
+		w := newRenewed(t, oauthtest.Rotating, 3600)
+		w.setClock(-ahead)
+		for range 3 {
+			w.get(w.source(nil)) // as another process has it
+		}
+		w.counted(renewed, 1+renewed)
+	}
+}
+
+// TestMinTTLOfAnImportedToken, of which nobody knows how long it was to live.
+func TestMinTTLOfAnImportedToken(t *testing.T) {
+	for left, renewed := range map[time.Duration]int{31 * time.Minute: 0, 29 * time.Minute: 1} {
+		w := newRenewed(t, oauthtest.Rotating, 3600)
+		imported := w.token
+		imported.Used, imported.LoggedIn = time.Time{}, time.Time{}
+		w.ok(w.store.Delete(t.Context(), transfer))
+		w.ok(w.store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{imported}}))
+		w.pass(time.Hour - left)
+		w.get(w.source(&oauth.SourceOptions{MinTTL: 30 * time.Minute}))
+		w.counted(renewed, 1+renewed)
 	}
 }
