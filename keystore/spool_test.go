@@ -410,6 +410,59 @@ func TestNoSpoolAtAll(t *testing.T) {
 	s.ok(s.store().Delete(t.Context(), "rs"))
 }
 
+// badSpool is one that fails in one way.
+type badSpool struct {
+	keystore.Spool
+	err error
+}
+
+func (b badSpool) Load(context.Context, keystore.StoreID, keystore.RecordKey) ([]byte, error) {
+	return nil, b.err
+}
+
+func (b badSpool) Keys(context.Context, keystore.StoreID) ([]keystore.RecordKey, error) {
+	return nil, b.err
+}
+
+// TestSpoolThatFails: one that nobody can use stops no refresh, and is warned of. One
+// that may hold an answer and cannot be read just now does: what is stored may have
+// been spent for that.
+func TestSpoolThatFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		err   error
+		stops bool
+	}{
+		"tampered with":    {keystore.ErrTampered, false},
+		"damaged":          {keystore.ErrCorrupt, false},
+		"too large":        {keystore.ErrTooLarge, false},
+		"read-only":        {keystore.ErrReadOnly, false},
+		"nowhere":          {keystore.ErrUnavailable, false},
+		"not permitted":    {os.ErrPermission, false},
+		"a disk that errs": {errInjected, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSpooling(t)
+			store := keystore.New(s.adapter, &keystore.Options{Spool: badSpool{s.dir(), c.err}, Warn: func(err error) {
+				s.warnings = append(s.warnings, err.Error())
+			}})
+			for doing, do := range map[string]func() error{
+				"recover": func() error { return store.Recover(t.Context()) },
+				"refresh": func() error { _, err := s.refresh(store, over); return err },
+			} {
+				if err := do(); errors.Is(err, c.err) != c.stops || (err != nil) != c.stops {
+					t.Errorf("%s: %v; is it to stop: %v", doing, err, c.stops)
+				}
+			}
+			if c.stops {
+				s.posted(0)
+				return
+			}
+			s.posted(1)
+			s.warned("the spool cannot be used")
+		})
+	}
+}
+
 // TestSpoolsAreMadeWhenNeeded: refreshes that go well leave no trace there.
 func TestSpoolsAreMadeWhenNeeded(t *testing.T) {
 	s := newSpooling(t)
