@@ -2,6 +2,9 @@ package oauth
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -143,6 +146,39 @@ func TestUnaskedIDToken(t *testing.T) {
 	known, err := c.identify(t.Context(), a, "")
 	if !errors.Is(err, ErrAnswer) || !strings.Contains(err.Error(), "no key that can have signed it") || len(known.Response.Tokens) != 0 {
 		t.Errorf("%+v, %v, want that nobody has signed it", known, err)
+	}
+}
+
+// Of the keys that an issuer shows 64 are tried at most, none that is private, and
+// none that cannot have signed.
+func TestKeysThatAreTried(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding.EncodeToString
+	x := `"kty": "OKP", "crv": "Ed25519", "x": "` + b64(public) + `"`
+	for key, want := range map[string]int{
+		`{` + x + `}`: maxKeys,
+		`{` + x + `, "kid": "one", "use": "sig", "alg": "EdDSA"}`:       maxKeys,
+		`{` + x + `, "kid": "other"}`:                                   0,
+		`{` + x + `, "kid": "one", "use": "enc"}`:                       0,
+		`{` + x + `, "kid": "one", "alg": "RS256"}`:                     0,
+		`{` + x + `, "kid": "one", "d": "` + b64(private.Seed()) + `"}`: 0,
+		`{"kty": "oct", "kid": "one", "k": "AAAA"}`:                     0,
+		`{"kty": "OKP", "crv": "Ed25519", "x": "AA"}`:                   0,
+	} {
+		s := keySet{}
+		for range maxKeys + 1 {
+			s.all = append(s.all, json.RawMessage(key))
+		}
+		id := "one"
+		if !strings.Contains(key, "kid") {
+			id = ""
+		}
+		if got := len(s.fitting(id, "EdDSA")); got != want {
+			t.Errorf("of %d keys %s there are tried %d, want %d", len(s.all), key, got, want)
+		}
 	}
 }
 
