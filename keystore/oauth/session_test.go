@@ -287,16 +287,3 @@ func TestLoginRenewedByOthers(t *testing.T) {
 		t.Errorf("%+v, want one that is denied and one refresh", c)
 	}
 }
-
-func TestSecretThatIsNoneIsNotKept(t *testing.T) {
-	store := keystore.New(memory.New(), nil)
-	for name, c := range map[string]oauth.Credentials{
-		"no client":         {Secret: keystore.NewSecret("fake-secret")},
-		"client of 2 words": {ID: "a b", Secret: keystore.NewSecret("fake-secret")},
-		"too long":          {ID: "a", Secret: keystore.NewSecret(strings.Repeat("b", 64<<10))},
-	} {
-		if err := oauth.KeepSecret(t.Context(), store, c); !errors.Is(err, keystore.ErrInvalid) {
-			t.Errorf("%s: %v, want ErrInvalid", name, err)
-		}
-	}
-}

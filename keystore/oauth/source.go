@@ -54,7 +54,8 @@ type SourceOptions struct {
 
 	// OnError is called when a renewal has failed or is not possible, also if
 	// the old token is good for a moment yet and the caller hears nothing. The
-	// error wraps keystore.ErrLoginRequired if only a new login helps.
+	// error wraps keystore.ErrLoginRequired if only a new login helps. A failure that
+	// comes when its caller has gone is not told.
 	OnError func(context.Context, error)
 
 	// Client has the secret of the program's own confidential client. It is used
