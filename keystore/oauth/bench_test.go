@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/oauth"
 	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
 )
@@ -23,9 +22,7 @@ func BenchmarkAnswerToStore(b *testing.B) {
 	s.SetRotation(oauthtest.Rotating)
 	store := refreshStore(b, b.TempDir())
 	login := oneLogin(b, s, newClient(b, s, nil))
-	if err := store.Put(b.Context(), keystore.TokenResponse{Tokens: []keystore.Token{login}}); err != nil {
-		b.Fatal(err)
-	}
+	put(b, store, login)
 	var spent time.Time
 	s.BeforeAnswer(func(oauthtest.Event) { spent = time.Now() })
 	var windows []time.Duration

@@ -22,8 +22,8 @@ type childLogin struct {
 	API      string // its host
 }
 
-// No variable moves a refresh, or a request to an API, to another host. It runs in a child, since
-// net/http reads the variables for proxies once in a process.
+// No variable moves a refresh, or a request to an API, to another host. It runs in
+// a child, since net/http reads the variables for proxies once in a process.
 func TestRefreshInAnEnvironment(t *testing.T) {
 	if os.Getenv(childVariable) != "" {
 		refreshInChild(t)
@@ -78,9 +78,7 @@ func apiInChild(t *testing.T, login childLogin, old keystore.Token) {
 	defer store.Close()
 	old.AccessToken = keystore.NewSecret("fake-access")
 	old.Endpoints.Token = login.Provider.TokenEndpoint
-	if err := store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{old}}); err != nil {
-		t.Fatal(err)
-	}
+	put(t, store, old)
 	c := oauth.NewHTTPClient(oauth.NewSource(store, transfer, nil), &oauth.TransportOptions{Hosts: []string{login.API}})
 	resp, err := c.Get("http://" + login.API + oauthtest.MyGroups)
 	if err != nil {

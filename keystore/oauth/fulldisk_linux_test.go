@@ -35,7 +35,7 @@ func newDisk(t *testing.T) *disk {
 	t.Cleanup(func() { syscall.Unmount(d.dir, syscall.MNT_DETACH) })
 	d.server.SetRotation(oauthtest.Rotating)
 	d.token = oneLogin(t, d.server, newClient(t, d.server, nil))
-	d.ok(refreshStore(t, d.dir).Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{d.token}}))
+	put(d, refreshStore(t, d.dir), d.token)
 	return d
 }
 

@@ -67,6 +67,14 @@ func oneLogin(t testing.TB, s *oauthtest.Server, c *oauth.Client) keystore.Token
 	return login(t, s, c, transferAll, transferMore).Response.Tokens[0]
 }
 
+// put stores tokens.
+func put(t testing.TB, store *keystore.Store, tokens ...keystore.Token) {
+	t.Helper()
+	if err := store.Put(t.Context(), keystore.TokenResponse{Tokens: tokens}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // noLeak fails if anything that v prints, or the errors inside it, shows a code,
 // a token or a secret, or has a character that a terminal would act upon.
 func noLeak(t testing.TB, v any) {

@@ -33,9 +33,7 @@ func TestSIGKILLAtEverySystemCall(t *testing.T) {
 			}
 			token = oneLogin(t, s, c)
 			store := storeAt(t, dir, time.Now)
-			if err := store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{token}}); err != nil {
-				t.Fatal(err)
-			}
+			put(t, store, token)
 			store.Close()
 			before = s.Counts().Refreshes
 			return dir

@@ -76,9 +76,7 @@ func storedLogin(t *testing.T, r oauthtest.Rotation) (s *oauthtest.Server, dir s
 	s, dir = oauthtest.New(t), t.TempDir()
 	s.SetRotation(r)
 	token = oneLogin(t, s, newClient(t, s, nil))
-	if err := refreshStore(t, dir).Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{token}}); err != nil {
-		t.Fatal(err)
-	}
+	put(t, refreshStore(t, dir), token)
 	return s, dir, token
 }
 

@@ -106,7 +106,7 @@ func TestSecretsGoWhereTheRecordSays(t *testing.T) {
 	c, err := oauth.NewClient(p, oauth.Credentials{ID: clientID}, &oauth.Options{Clock: w.now})
 	w.ok(err)
 	token := oneLogin(t, moved, c)
-	w.ok(w.store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{token}}))
+	put(w, w.store, token)
 	w.pass(72 * time.Hour)
 	if got := w.get(w.source(nil)); got == token.AccessToken.Reveal() {
 		t.Error("nothing was renewed")
@@ -127,7 +127,7 @@ func TestImportedLogin(t *testing.T) {
 	imported := w.token
 	imported.Endpoints, imported.Used, imported.LoggedIn = keystore.Endpoints{}, time.Time{}, time.Time{}
 	w.ok(w.store.Delete(t.Context(), transfer))
-	w.ok(w.store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{imported}}))
+	put(w, w.store, imported)
 	s := w.source(nil)
 	for expiry := 1; expiry <= 3; expiry++ {
 		w.pass(time.Hour)
@@ -183,12 +183,12 @@ func TestLogoutThatCannotRevoke(t *testing.T) {
 		"server down": func(w *renewed) { w.server.AnswerBadly("503 without a time") },
 		"no revocation endpoint": func(w *renewed) {
 			w.token.Endpoints.Revocation = ""
-			w.ok(w.store.Put(w.Context(), keystore.TokenResponse{Tokens: []keystore.Token{w.token}}))
+			put(w, w.store, w.token)
 		},
 		"no client": func(w *renewed) {
 			w.token.ClientID = ""
 			w.ok(w.store.Delete(w.Context(), transfer))
-			w.ok(w.store.Put(w.Context(), keystore.TokenResponse{Tokens: []keystore.Token{w.token}}))
+			put(w, w.store, w.token)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -46,7 +46,7 @@ func newRenewed(t *testing.T, r oauthtest.Rotation, lifetime int) *renewed {
 func (w *renewed) login() {
 	w.Helper()
 	w.token = oneLogin(w.T, w.server, newClient(w.T, w.server, &oauth.Options{Clock: w.now}))
-	w.ok(w.store.Put(w.Context(), keystore.TokenResponse{Tokens: []keystore.Token{w.token}}))
+	put(w, w.store, w.token)
 }
 
 func (w *renewed) now() time.Time {
@@ -538,7 +538,7 @@ func TestSourceWithoutALogin(t *testing.T) {
 		t.Errorf("%v, want ErrNotFound", err)
 	}
 	bare := keystore.Token{ResourceServer: "bare", AccessToken: keystore.NewSecret("fake-bare"), TokenType: "Bearer", ExpiresAt: epoch.Add(time.Hour)}
-	w.ok(w.store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{bare}}))
+	put(w, w.store, bare)
 	s := oauth.NewSource(w.store, "bare", nil)
 	s.SetUptime(w.uptime)
 	for range 59 {
