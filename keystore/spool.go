@@ -26,7 +26,9 @@ type Spool interface {
 type SealingAdapter interface {
 	StorageAdapter
 	// Sealer returns the id of the store, and what seals its records now. It
-	// may ask for the key. ErrNotFound if there is no store.
+	// may ask for the key. ErrNotFound if there is no store;
+	// errors.ErrUnsupported, from an adapter that wraps another, if nothing
+	// seals the other's records.
 	Sealer(ctx context.Context) (StoreID, Sealer, error)
 }
 
