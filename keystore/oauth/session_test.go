@@ -287,3 +287,23 @@ func TestLoginRenewedByOthers(t *testing.T) {
 		t.Errorf("%+v, want one that is denied and one refresh", c)
 	}
 }
+
+// TestLoginIsHeldAgainstWhatWasAsked: what is missing is told, and what is not said is
+// what was asked for (RFC 6749 section 5.1).
+func TestLoginIsHeldAgainstWhatWasAsked(t *testing.T) {
+	for bad, want := range map[string]struct {
+		scope    string
+		narrowed []string
+	}{
+		"":               {transferAll + " " + transferMore, nil},
+		"narrower scope": {transferAll, []string{transferMore}},
+		"missing scope":  {transferAll + " " + transferMore, nil},
+	} {
+		s := oauthtest.New(t)
+		s.AnswerBadly(bad)
+		a, err := newClient(t, s, nil).Login(t.Context(), oauth.LoginOptions{Scopes: []string{transferAll, transferMore}, Visit: newBrowser(s).visit})
+		if err != nil || a.Response.Tokens[0].Scope != want.scope || !slices.Equal(a.Narrowed, want.narrowed) {
+			t.Errorf("%q: %+v, narrowed by %q, %v", bad, a.Response.Tokens, a.Narrowed, err)
+		}
+	}
+}
