@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/globus-keys/globus-keys/internal/awake"
 )
 
 // Renew asks an issuer for new tokens in place of old, which is what the store
@@ -223,7 +225,7 @@ func (r *renewal) refresh(ctx context.Context, stale func(Token) bool, renew Ren
 
 // call asks the issuer. From here on the caller's context is not obeyed.
 func call(ctx context.Context, renew Renew, old Token) (TokenResponse, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewTime)
+	ctx, cancel := awake.Within(context.WithoutCancel(ctx), renewTime)
 	defer cancel()
 	return renew(ctx, old)
 }

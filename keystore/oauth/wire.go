@@ -14,6 +14,8 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/globus-keys/globus-keys/internal/awake"
 )
 
 // Limits of every request.
@@ -116,7 +118,7 @@ type reply struct {
 
 // send returns what the server answered, whatever its status, or an *Error.
 func (w wire) send(ctx context.Context, op string, req *http.Request) (reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	ctx, cancel := awake.Within(ctx, w.timeout) // an answer that is here is not thrown away
 	defer cancel()
 	fail := func(e *Error) (reply, error) {
 		e.Op, e.Host = op, req.URL.Host
