@@ -45,19 +45,18 @@ func Possible(getenv func(string) string) bool {
 // There is no shell. The browser has no terminal, nothing of what it writes is
 // shown, and it goes on when this process ends. Open returns within a second for
 // each one that it tries, or when ctx ends. The error names every one that has
-// failed, and not the URL.
+// failed, as $BROWSER does, and never shows the URL.
 func Open(ctx context.Context, target string, getenv func(string) string) error {
 	if err := check(target); err != nil {
 		return err
 	}
 	var failed []string
 	for _, line := range browsers(getenv) {
-		args := arguments(line, target)
-		err := start(ctx, args)
+		err := start(ctx, arguments(line, target))
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		failed = append(failed, fmt.Sprintf("%q: %v", args[0], reason(err)))
+		failed = append(failed, fmt.Sprintf("%q: %v", strings.Fields(line)[0], reason(err)))
 	}
 	if len(failed) == 0 {
 		return errors.New("BROWSER names no browser")
@@ -126,10 +125,14 @@ func start(ctx context.Context, args []string) error {
 	}
 }
 
-// reason is err without the program's name.
+// reason is err without the program's name, of which the URL may be a part. Each
+// layer of os and exec can have it.
 func reason(err error) error {
-	if inner := errors.Unwrap(err); inner != nil {
-		return inner
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
 	}
-	return err
 }

@@ -139,6 +139,28 @@ func TestBrowserThatStays(t *testing.T) {
 	}
 }
 
+// TestErrorsDoNotShowTheURL, which has the state of a login, wherever a line of
+// $BROWSER puts it.
+func TestErrorsDoNotShowTheURL(t *testing.T) {
+	const target = "https://issuer.example/authorize?state=FakeState"
+	for line, named := range map[string]string{
+		"%s":                  `"%s": `,
+		"%s x":                `"%s": `,
+		"/no/such/%s":         `"/no/such/%s": `,
+		"no-such-browser?%s":  `"no-such-browser?%s": `,
+		"/no/such/browser %s": `"/no/such/browser": `,
+	} {
+		getenv, _ := with(t, line)
+		err := Open(t.Context(), target, getenv)
+		if err == nil || !strings.Contains(err.Error(), named) {
+			t.Errorf("BROWSER=%q: %v", line, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), "FakeState") || strings.Contains(err.Error(), "issuer.example")) {
+			t.Errorf("BROWSER=%q: the error has the URL: %v", line, err)
+		}
+	}
+}
+
 func TestNothingIsOpenedWhenTheContextHasEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
