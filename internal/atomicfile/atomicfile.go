@@ -62,23 +62,29 @@ func read(fsys FS, path string, max int64) ([]byte, error) {
 
 // ReadTrusted returns the content of a file that we do what it says, such as
 // settings that name programs: only the effective user and root may have
-// written it, and have put it there. path may be a symbolic link, as those who
-// manage settings make them; then its target is what must be a regular file.
-// Anything else is refused with ErrTampered. Other errors are as of Read.
+// written it, and have put it there.
+//
+// path and the directories above it may be symbolic links, as those who manage
+// settings and systems make them, 40 at most; then what they lead to must be a
+// regular file. Each link must be the effective user's or root's, and so must be the
+// name that it has: it lies in a directory of theirs that nobody else can write, or
+// that is sticky. The same holds for the file that a link leads to.
+//
+// Anything else is refused by name with ErrTampered. Other errors are as of Read.
 func ReadTrusted(fsys FS, path string, max int64) ([]byte, error) {
-	dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+	dir, err := resolve(fsys, filepath.Dir(path))
 	if err != nil {
 		return nil, About(path, err)
 	}
 	if err := CheckDir(fsys, dir); err != nil {
 		return nil, err
 	}
-	target, err := filepath.EvalSymlinks(path)
+	target, err := resolve(fsys, path)
 	if err != nil {
-		if _, missing := fsys.Lstat(path); missing == nil {
-			return nil, Refuse(path, "is a symbolic link that leads nowhere")
-		}
-		return nil, About(path, err)
+		return nil, whyNowhere(fsys, path, err)
+	}
+	if err := checkPlace(fsys, target); err != nil {
+		return nil, err
 	}
 	f, err := fsys.OpenFile(target, os.O_RDONLY, 0)
 	if err != nil {
@@ -92,6 +98,14 @@ func ReadTrusted(fsys FS, path string, max int64) ([]byte, error) {
 		return nil, err
 	}
 	return limited(f, path, max)
+}
+
+// whyNowhere tells a link that leads nowhere from a file that is not there.
+func whyNowhere(fsys FS, path string, err error) error {
+	if _, missing := fsys.Lstat(path); missing == nil && errors.Is(err, fs.ErrNotExist) {
+		return Refuse(path, "is a symbolic link that leads nowhere")
+	}
+	return About(path, err)
 }
 
 func limited(f File, path string, max int64) ([]byte, error) {

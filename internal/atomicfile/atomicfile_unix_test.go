@@ -272,6 +272,102 @@ func TestReadTrustedRefusesADirectoryOfOthers(t *testing.T) {
 	refused(t, err, dir, "can be written by others")
 }
 
+// TestReadTrustedFollowsOwnLinks, and no link that others can have made. In each case
+// home/settings is to be read; own/file is what a link is to lead to.
+func TestReadTrustedFollowsOwnLinks(t *testing.T) {
+	mkdir := func(mode fs.FileMode, dir string) error {
+		return errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, mode))
+	}
+	for name, c := range map[string]struct {
+		root bool                               // needed to make it
+		make func(in func(string) string) error // in is below the test's directory
+		at   string                             // what is refused
+		why  string                             // "" is nothing
+	}{
+		"own link": {false, func(in func(string) string) error {
+			return errors.Join(os.Mkdir(in("home"), 0o700), os.Symlink("../own/file", in("home/settings")))
+		}, "", ""},
+		"own chain": {false, func(in func(string) string) error {
+			return errors.Join(os.Mkdir(in("home"), 0o700), os.Symlink(in("own/./next"), in("home/settings")), os.Symlink("../own//file", in("own/next")))
+		}, "", ""},
+		"own directory": {false, func(in func(string) string) error {
+			return errors.Join(os.Symlink("own", in("home")), os.Symlink("file", in("own/settings")))
+		}, "", ""},
+		"up from where a link leads": {false, func(in func(string) string) error {
+			return errors.Join(os.MkdirAll(in("a/b"), 0o700), os.Mkdir(in("home"), 0o700), os.Symlink("a/b", in("l")),
+				os.Symlink("../l/../file", in("home/settings")), os.Rename(in("own/file"), in("a/file")))
+		}, "", ""},
+		"40 links": {false, func(in func(string) string) error {
+			return errors.Join(os.Mkdir(in("home"), 0o700), chain(in("home/settings"), 39, in("own/file")))
+		}, "", ""},
+		"41 links": {false, func(in func(string) string) error {
+			return errors.Join(os.Mkdir(in("home"), 0o700), chain(in("home/settings"), 40, in("own/file")))
+		}, "home/settings", "too many symbolic links"},
+		"a loop": {false, func(in func(string) string) error {
+			return errors.Join(os.Mkdir(in("home"), 0o700), os.Symlink("settings", in("home/settings")))
+		}, "home/settings", "too many symbolic links"},
+		"a loop of directories": {false, func(in func(string) string) error {
+			return os.Symlink("home", in("home"))
+		}, "home", "too many symbolic links"},
+		"sticky": {false, func(in func(string) string) error {
+			return errors.Join(os.Mkdir(in("home"), 0o700), os.Symlink("../store/file", in("home/settings")),
+				mkdir(0o777|fs.ModeSticky, in("store")), os.Symlink("end", in("store/file")), os.WriteFile(in("store/end"), old, 0o600))
+		}, "", ""},
+		"a file where others can put files": {false, func(in func(string) string) error {
+			return errors.Join(os.Mkdir(in("home"), 0o700), os.Symlink("../store/file", in("home/settings")),
+				mkdir(0o770, in("store")), os.WriteFile(in("store/file"), old, 0o600))
+		}, "store/file", "is in a directory that can be written by others (mode 0770)"},
+		"a link in the middle where others can put files": {false, func(in func(string) string) error {
+			return errors.Join(os.Mkdir(in("home"), 0o700), os.Symlink("../store/file", in("home/settings")),
+				mkdir(0o777, in("store")), os.Symlink("../own/file", in("store/file")))
+		}, "store/file", "is in a directory that can be written by others (mode 0777)"},
+		"a directory where others can put files": {false, func(in func(string) string) error {
+			return errors.Join(mkdir(0o777, in("store")), os.Symlink("../own", in("store/dir")), os.Symlink("store/dir", in("home")),
+				os.Symlink("file", in("own/settings")))
+		}, "store/dir", "is in a directory that can be written by others (mode 0777)"},
+		"another's link in a sticky directory": {true, func(in func(string) string) error {
+			return errors.Join(os.Mkdir(in("home"), 0o700), os.Symlink("../store/file", in("home/settings")),
+				mkdir(0o777|fs.ModeSticky, in("store")), os.Symlink("../own/file", in("store/file")), os.Lchown(in("store/file"), 65534, -1))
+		}, "store/file", "is a symbolic link that belongs to uid 65534"},
+		"another's link for a directory": {true, func(in func(string) string) error {
+			return errors.Join(os.Symlink("own", in("home")), os.Symlink("file", in("own/settings")), os.Lchown(in("home"), 65534, -1))
+		}, "home", "is a symbolic link that belongs to uid 65534"},
+		"own link in another's directory": {true, func(in func(string) string) error {
+			return errors.Join(os.Mkdir(in("home"), 0o700), os.Symlink("../store/file", in("home/settings")),
+				mkdir(0o755, in("store")), os.Symlink("../own/file", in("store/file")), os.Chown(in("store"), 65534, -1))
+		}, "store/file", "is in a directory that belongs to uid 65534"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.root {
+				testenv.NeedRoot(t)
+			}
+			base, err := filepath.EvalSymlinks(t.TempDir())
+			check(t, err)
+			in := func(name string) string { return filepath.Join(base, name) }
+			check(t, errors.Join(os.Mkdir(in("own"), 0o700), os.WriteFile(in("own/file"), old, 0o600)))
+			check(t, c.make(in))
+			data, err := atomicfile.ReadTrusted(disk, in("home/settings"), 1<<20)
+			if c.why != "" {
+				refused(t, err, in(c.at), c.why)
+			} else if err != nil || !bytes.Equal(data, old) {
+				t.Errorf("%d bytes, %v", len(data), err)
+			}
+		})
+	}
+}
+
+// chain makes a link at path that leads through n others to a file.
+func chain(path string, n int, file string) error {
+	for ; n > 0; n-- {
+		next := path + "."
+		if err := os.Symlink(next, path); err != nil {
+			return err
+		}
+		path = next
+	}
+	return os.Symlink(file, path)
+}
+
 func TestReadTrustedTakesRootsFiles(t *testing.T) {
 	if _, err := os.Stat("/etc/passwd"); err != nil {
 		testenv.Missing(t, "a file of root")

@@ -80,6 +80,25 @@ func checkTrusted(path string, f File) error {
 	return checkContent(path, info, 0)
 }
 
+// checkPlace refuses the name of something that is the effective user's or root's, if
+// somebody else can have given it that name: if its directory is another's, or others
+// can write it. A sticky one is let pass, where others cannot move what is ours:
+// /nix/store is one.
+func checkPlace(fsys FS, path string) error {
+	info, err := fsys.Lstat(filepath.Dir(path))
+	if err != nil {
+		return About(path, err)
+	}
+	bad := badOwner(info, 0)
+	if bad == "" && info.Mode()&fs.ModeSticky == 0 {
+		bad = badMode(info)
+	}
+	if bad != "" {
+		return Refuse(path, "is in a directory that "+bad+": look who put it there, then chmod go-w the directory, or use one of your own")
+	}
+	return nil
+}
+
 // CheckDir refuses a directory in which others than the effective user and root
 // could put or replace files. A link is refused too: resolve the directory's
 // name with filepath.EvalSymlinks first.

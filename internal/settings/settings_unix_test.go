@@ -54,3 +54,40 @@ func TestWhoMayHaveWrittenTheFile(t *testing.T) {
 		})
 	}
 }
+
+// TestWhoMayHavePutTheFileThere: each case makes a link through which one of the user's
+// own files is read, which he has got from elsewhere. Nobody else may make such a link.
+func TestWhoMayHavePutTheFileThere(t *testing.T) {
+	for name, c := range map[string]struct {
+		plant func(home, downloads string) error
+		want  string // of the error
+	}{
+		"his link leads into a shared directory, where the file has become a link": {func(home, downloads string) error {
+			shared, dir := filepath.Join(home, "shared"), filepath.Join(home, ".config", "globus-keys")
+			return errors.Join(
+				os.MkdirAll(dir, 0o700), os.Mkdir(shared, 0o700), os.Chmod(shared, 0o777),
+				os.Symlink(filepath.Join(shared, "globus-keys.toml"), filepath.Join(dir, "config.toml")),
+				os.Symlink(filepath.Join(downloads, "config.toml"), filepath.Join(shared, "globus-keys.toml")))
+		}, "globus-keys.toml: tampered with: is in a directory that can be written by others (mode 0777)"},
+		"the directory above is open to the group, and globus-keys in it has become a link": {func(home, downloads string) error {
+			config := filepath.Join(home, ".config")
+			return errors.Join(os.Mkdir(config, 0o700), os.Chmod(config, 0o775),
+				os.Symlink(downloads, filepath.Join(config, "globus-keys")))
+		}, "globus-keys: tampered with: is in a directory that can be written by others (mode 0775)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			home := t.TempDir()
+			downloads := filepath.Join(home, "Downloads")
+			text := []byte("[hooks.on_refresh]\ncommand = ['/no/such/program']\ntokens = ['refresh_token']\n")
+			err := errors.Join(os.Mkdir(downloads, 0o700),
+				os.WriteFile(filepath.Join(downloads, "config.toml"), text, 0o600), c.plant(home, downloads))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := load(map[string]string{"GLOBUS_KEYS_CONFIG": filepath.Join(home, ".config", "globus-keys", "config.toml")})
+			if s != nil || !errors.Is(err, keystore.ErrTampered) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%+v, %v, want %q", s, err, c.want)
+			}
+		})
+	}
+}
