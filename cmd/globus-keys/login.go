@@ -32,8 +32,9 @@ standard input); without scopes or services what the namespace holds already, el
 that the namespace's account is known: another account's login is refused and
 revoked.
 
-The client is --client-id, "client_id" of config.toml, or that of the last login.
-Register one at https://app.globus.org/settings/developers, as a native app.
+The client is --client-id; else "client_id" of config.toml or that of the last login,
+at the issuer that it belongs to, not at another one that --issuer names. Register
+one at https://app.globus.org/settings/developers, as a native app.
 
 Flows: "loopback" opens a browser here (that of $BROWSER, if set) and waits for it;
 "paste" shows the URL for a browser anywhere, and asks for the code that it shows

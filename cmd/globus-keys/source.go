@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,13 +116,15 @@ func (o opened) loginLine(ctx context.Context) string {
 		s = new(settings.Settings)
 	}
 	account, _ := o.store.Account(ctx) // zero if it is not known
-	if account.Issuer != "" && s.Issuer != "" && account.Issuer != s.Issuer {
-		line += " --issuer " + shellQuoted(account.Issuer)
+	chosen := chosenIssuer(s, account)
+	issuer := cmp.Or(account.Issuer, chosen)
+	if issuer != chosen {
+		line += " --issuer " + shellQuoted(issuer)
 	}
-	switch {
-	case s.ClientID == "" && account.ClientID == "":
+	switch known := registered(s, account, issuer); {
+	case known == "" && account.ClientID == "":
 		line += " --client-id ID"
-	case account.ClientID != "" && s.ClientID != "" && account.ClientID != s.ClientID:
+	case account.ClientID != "" && account.ClientID != known:
 		line += " --client-id " + shellQuoted(account.ClientID)
 	}
 	return line

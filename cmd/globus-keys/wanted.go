@@ -38,14 +38,19 @@ func (l *loggingIn) wanted(ctx context.Context, o opened) (w wanted, err error) 
 	if w.flow, err = l.chooseFlow(); err != nil {
 		return w, err
 	}
-	w.issuer = cmp.Or(l.issuer, s.Issuer, account.Issuer, globusAuth())
-	if w.credentials, err = l.credentials(s, account, w.issuer); err != nil {
-		return w, err
-	}
+	w.issuer = cmp.Or(l.issuer, chosenIssuer(s, account))
 	if err := o.room(ctx, account, w.issuer); err != nil {
 		return w, err
 	}
+	if w.credentials, err = l.credentials(s, account, w.issuer); err != nil {
+		return w, err
+	}
 	return w, l.ask(ctx, &w, o, s)
+}
+
+// chosenIssuer is where a login is made without --issuer.
+func chosenIssuer(s *settings.Settings, account keystore.Account) string {
+	return cmp.Or(s.Issuer, account.Issuer, globusAuth())
 }
 
 // globusAuth is who issues logins unless something else is said.
@@ -69,12 +74,9 @@ func (l *loggingIn) chooseFlow() (string, error) {
 }
 
 func (l *loggingIn) credentials(s *settings.Settings, account keystore.Account, issuer string) (oauth.Credentials, error) {
-	c := oauth.Credentials{ID: cmp.Or(l.clientID, s.ClientID, account.ClientID)}
+	c := oauth.Credentials{ID: cmp.Or(l.clientID, registered(s, account, issuer))}
 	if c.ID == "" {
-		return c, hinted{
-			usageError{fmt.Errorf("no client is known that could log in: name one with --client-id, or as client_id in config.toml")},
-			registering(issuer),
-		}
+		return c, hinted{usageError{unknownClient(s, issuer)}, registering(issuer)}
 	}
 	if l.secretFile == "" {
 		return c, nil
@@ -82,6 +84,29 @@ func (l *loggingIn) credentials(s *settings.Settings, account keystore.Account, 
 	var err error
 	c.Secret, err = local.ReadSecret(l.secretFile, l.getenv)
 	return c, err
+}
+
+// registered is the client that is known at an issuer, "" if none is. No issuer gets
+// the id of another's client: it could send the person on to that one, whose code
+// would come back here and go to the wrong token endpoint (RFC 9700 section 4.4).
+func registered(s *settings.Settings, account keystore.Account, issuer string) string {
+	if s.ClientID != "" && issuer == settledIssuer(s) {
+		return s.ClientID
+	}
+	if issuer == account.Issuer {
+		return account.ClientID
+	}
+	return ""
+}
+
+// settledIssuer is whose client config.toml names.
+func settledIssuer(s *settings.Settings) string { return cmp.Or(s.Issuer, globusAuth()) }
+
+func unknownClient(s *settings.Settings, issuer string) error {
+	if issuer != settledIssuer(s) {
+		return fmt.Errorf("no client is known that could log in at %s: name one with --client-id", issuer)
+	}
+	return errors.New("no client is known that could log in: name one with --client-id, or as client_id in config.toml")
 }
 
 // registering says how one gets a client.
