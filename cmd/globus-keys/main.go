@@ -35,8 +35,7 @@ const patience = time.Second
 
 // run is main for the tests, which run it as a command.
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)
+	ctx := interruptContext()
 	a := &app{ui: ui{in: os.Stdin, out: os.Stdout, err: os.Stderr}, getenv: os.Getenv}
 	done := make(chan int, 1)
 	go func() { done <- a.run(ctx, os.Args[1:]) }()
@@ -46,6 +45,24 @@ func run() int {
 	case <-ctx.Done():
 		return a.finish(done)
 	}
+}
+
+// interruptContext ends with ^C, SIGTERM and the end of the terminal, SIGHUP. Then
+// another ^C or SIGTERM ends the process at once, but not another SIGHUP: the shell and
+// the kernel each send one. nohup has it ignored, and so it stays.
+//
+// SIGPIPE, of a pipeline whose next command is gone, kills nobody: there may be a login
+// to store. Unlike an ignored signal one that is heard is not passed on to programs
+// that are started.
+func interruptContext() context.Context {
+	ending, unheeded := []os.Signal{os.Interrupt, syscall.SIGTERM}, []os.Signal{syscall.SIGPIPE}
+	if !signal.Ignored(syscall.SIGHUP) {
+		ending, unheeded = append(ending, syscall.SIGHUP), append(unheeded, syscall.SIGHUP)
+	}
+	signal.Notify(make(chan os.Signal, 1), unheeded...)
+	ctx, stop := signal.NotifyContext(context.Background(), ending...)
+	context.AfterFunc(ctx, stop)
+	return ctx
 }
 
 // finish waits for a command that was cancelled, and says so if that takes a while.
@@ -93,9 +110,13 @@ var testKeychain keychain.Backend
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	root.SetOut(a.out)
+	help := &remembering{Writer: a.out}
+	root.SetOut(help)
 	root.SetErr(a.err)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = help.err
+	}
 	if err == nil {
 		return 0
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -124,7 +125,14 @@ type running struct {
 
 func (h *home) start(args ...string) *running {
 	h.Helper()
+	return h.startAs(func(*exec.Cmd) {}, args...)
+}
+
+// startAs lets change how the command is started.
+func (h *home) startAs(change func(*exec.Cmd), args ...string) *running {
+	h.Helper()
 	r := &running{home: h, cmd: h.command(args...)}
+	change(r.cmd)
 	talk, err := r.cmd.StderrPipe()
 	if err != nil {
 		h.Fatal(err)
@@ -158,6 +166,13 @@ func (r *running) signal(s syscall.Signal) {
 	}
 }
 
+// heeded undoes that the tester's nohup has a signal ignored, for the commands too.
+func (h *home) heeded(s syscall.Signal) {
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, s)
+	h.Cleanup(func() { signal.Stop(heard) })
+}
+
 // end waits for it, and returns its exit code, -1 if a signal has ended it.
 func (r *running) end() int {
 	r.Helper()
@@ -169,9 +184,10 @@ func (r *running) end() int {
 
 // TestInterruptedLogin: while the person is waited for nothing is left behind.
 func TestInterruptedLogin(t *testing.T) {
-	for name, s := range map[string]syscall.Signal{"^C": syscall.SIGINT, "SIGTERM": syscall.SIGTERM} {
+	for name, s := range map[string]syscall.Signal{"^C": syscall.SIGINT, "SIGTERM": syscall.SIGTERM, "the terminal is closed": syscall.SIGHUP} {
 		t.Run(name, func(t *testing.T) {
 			h := newHome(t, oauthtest.Static)
+			h.heeded(s)
 			login := h.start("login", "--issuer", h.issuer.URL, "--client-id", testClient, "--service", "transfer")
 			page := login.until("/v2/oauth2/authorize?")
 			login.signal(s)
@@ -233,25 +249,37 @@ func TestInterruptWaitsForTheAnswer(t *testing.T) {
 		h.env = append(h.env, "BROWSER=fake-browser")
 		return []string{"login", "--issuer", h.issuer.URL, "--client-id", testClient, "--service", "transfer"}
 	}
+	refresh := func(h *home) []string { h.expired(); return []string{"refresh"} }
+	const once, twice = 1, 2
 	for name, c := range map[string]struct {
 		grant   string
 		prepare func(h *home) (args []string)
+		signal  syscall.Signal
+		times   int
 		code    int
 	}{
-		"refresh": {"refresh_token", func(h *home) []string { h.expired(); return []string{"refresh"} }, 2},
-		"token":   {"refresh_token", func(h *home) []string { h.expired(); return []string{"token", "transfer"} }, 2},
-		"login":   {"authorization_code", logIn, 0},
+		"refresh": {"refresh_token", refresh, syscall.SIGINT, once, 2},
+		"token":   {"refresh_token", func(h *home) []string { h.expired(); return []string{"token", "transfer"} }, syscall.SIGINT, once, 2},
+		"login":   {"authorization_code", logIn, syscall.SIGINT, once, 0},
+
+		"refresh, SIGTERM":                {"refresh_token", refresh, syscall.SIGTERM, once, 2},
+		"refresh, the terminal is closed": {"refresh_token", refresh, syscall.SIGHUP, twice, 2}, // by the shell and by the kernel
+		"login, the terminal is closed":   {"authorization_code", logIn, syscall.SIGHUP, twice, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHome(t, oauthtest.Rotating)
+			h.heeded(c.signal)
 			args := c.prepare(h)
 			asked, answer := make(chan struct{}), make(chan struct{})
 			defer close(answer) // if the test has failed before
 			h.duringAnswer(c.grant, func() { close(asked); <-answer })
 			cmd := h.start(args...)
 			<-asked
-			cmd.signal(syscall.SIGINT)
+			cmd.signal(c.signal)
 			cmd.until("this ends when that is done; ^C again ends it at once")
+			for n := 1; n < c.times; n++ {
+				cmd.signal(c.signal)
+			}
 			answer <- struct{}{}
 			if code := cmd.end(); code != c.code {
 				t.Errorf("exit code %d, want %d:\n%s", code, c.code, cmd.said.String())
@@ -283,6 +311,25 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	cmd.signal(syscall.SIGINT)
 	if code := cmd.end(); code != -1 {
 		t.Errorf("exit code %d, want none:\n%s", code, cmd.said.String())
+	}
+}
+
+// TestNohup: who has SIGHUP ignored is not ended by it.
+func TestNohup(t *testing.T) {
+	h := newHome(t, oauthtest.Static)
+	h.expired()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	defer close(answer)
+	h.duringAnswer("refresh_token", func() { close(asked); <-answer })
+	cmd := h.startAs(func(c *exec.Cmd) {
+		c.Args = append([]string{"/bin/sh", "-c", `trap "" HUP; exec "$0" "$@"`, c.Path}, c.Args[1:]...)
+		c.Path = c.Args[0]
+	}, "refresh")
+	<-asked
+	cmd.signal(syscall.SIGHUP)
+	answer <- struct{}{}
+	if code := cmd.end(); code != 0 {
+		t.Errorf("exit code %d:\n%s", code, cmd.said.String())
 	}
 }
 

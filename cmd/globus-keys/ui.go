@@ -55,6 +55,21 @@ func (u ui) printJSON(v any) error {
 	return u.printf("%s\n", text)
 }
 
+// remembering keeps the error of the last write that has failed, for cobra, which
+// drops it.
+type remembering struct {
+	io.Writer
+	err error
+}
+
+func (r *remembering) Write(p []byte) (int, error) {
+	n, err := r.Writer.Write(p)
+	if err != nil {
+		r.err = err
+	}
+	return n, err
+}
+
 // clean replaces what a terminal would act upon, line breaks included, by the
 // escapes of JSON.
 func clean(s string) string { return escaped(s, "") }
