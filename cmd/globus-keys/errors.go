@@ -47,7 +47,7 @@ var outcomes = []struct {
 	{keystore.ErrTampered, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
 	{keystore.ErrNoSeal, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
 	{keystore.ErrCorrupt, 7, "{} restore --backup goes back to the state before the last change; last resort: {} reset moves the store aside"},
-	{keystore.ErrSubjectMismatch, 1, "keep the two accounts apart: say --namespace NAME"},
+	{keystore.ErrSubjectMismatch, 1, "keep the two apart: say --namespace NAME; or log out of the old one first"},
 	{keystore.ErrDeclined, 2, ""},
 	{local.ErrNoIdentity, 5, "name the file with the identity of this store: --identity-file FILE"},
 	{keystore.ErrLocked, 5, "run it in a terminal to be asked for the passphrase, or name a file that holds it: --passphrase-file FILE"},

@@ -112,7 +112,7 @@ func (l *loggingIn) run(ctx context.Context) error {
 		return l.explain(err)
 	}
 	if err := client.Keep(context.WithoutCancel(ctx), o.store, answer); err != nil {
-		return hintAccount(err)
+		return o.hintApart(err)
 	}
 	return l.tell(o, answer)
 }
@@ -200,10 +200,11 @@ func (l *loggingIn) explain(err error) error {
 	return err
 }
 
-// hintAccount says what became of another account's login.
-func hintAccount(err error) error {
+// hintApart says what became of a login that does not fit to those that are there:
+// another account's, or another issuer's at the same resource server.
+func (o opened) hintApart(err error) error {
 	if errors.Is(err, keystore.ErrSubjectMismatch) {
-		return hinted{err, "the new login was revoked; keep the two accounts apart: {} --namespace NAME login"}
+		return hinted{err, "the new login was revoked; keep the two apart: {} --namespace NAME login; or log out of the old one first: " + o.line("logout")}
 	}
 	return err
 }
