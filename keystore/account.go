@@ -81,13 +81,19 @@ func (s *Store) mustBeEmpty(r Reader) error {
 		if err != nil {
 			return err
 		}
-		return mismatch(s.account())
+		return mismatch(s.account(), otherIdentity)
 	}
 	return nil
 }
 
-func mismatch(key RecordKey) error {
-	return &Error{Key: key, Err: ErrSubjectMismatch, Detail: "the namespace belongs to another identity"}
+// What a login contradicts that is refused.
+const (
+	otherIdentity = "the namespace belongs to another identity"
+	otherIssuer   = "the namespace has another issuer's login there"
+)
+
+func mismatch(key RecordKey, detail string) error {
+	return &Error{Key: key, Err: ErrSubjectMismatch, Detail: detail}
 }
 
 func (s *Store) putAccount(w Writer, a Account) error {

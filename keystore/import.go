@@ -204,7 +204,7 @@ func (i *importer) importToken(t Token, owner, subject string) error {
 
 // learn adds to the stored token what only the file says of the same login.
 func (i *importer) learn(stored, t Token) error {
-	key, more := i.token(t.ResourceServer), stored.renewed(t)
+	key, more := i.token(t.ResourceServer), stored.completed(t)
 	if equal(key, stored, more) {
 		i.tell(key, Unchanged, "")
 		return nil
@@ -257,8 +257,11 @@ func equal(key RecordKey, a, b Token) bool {
 }
 
 // sameAccount reports whether stored and next are known to be one account's: by
-// its subject, or because they hold one refresh token.
+// its subject, or because they hold one refresh token. No account has two issuers.
 func sameAccount(stored, next Token, owner, subject string) bool {
+	if !same(stored.Issuer, next.Issuer) {
+		return false
+	}
 	if owner != "" && subject != "" {
 		return owner == subject
 	}

@@ -33,6 +33,11 @@ func ofClient(id string) func(*keystore.Token) {
 	return func(t *keystore.Token) { t.ClientID = id }
 }
 
+func ofIssuer(url string) func(*keystore.Token) {
+	return func(t *keystore.Token) { t.Issuer = url }
+}
+func loggedIn(t *keystore.Token) { t.LoggedIn = start }
+
 func TestImportDecidesByRecord(t *testing.T) {
 	for name, c := range map[string]struct {
 		stored    *keystore.Token
@@ -87,6 +92,18 @@ func TestImportDecidesByRecord(t *testing.T) {
 		"later, of nobody known, both without refresh token": {
 			stored: new(tokenWith(ofNobody, noRefresh)), file: tokenWith(ofNobody, noRefresh, newAccess, later),
 			outcome: keystore.Kept, reason: "nothing shows that the stored login is the same account's", after: tokenWith(ofNobody, noRefresh),
+		},
+		"later, of the same subject at another issuer": {
+			stored: new(tokenWith()), file: tokenWith(ofIssuer("https://another.example"), newAccess, newRefresh, later),
+			outcome: keystore.Kept, reason: "nothing shows that the stored login is the same account's", after: tokenWith(),
+		},
+		"of another issuer, and the user insists": {
+			stored: new(tokenWith()), file: tokenWith(ofIssuer("https://another.example"), newAccess, noRefresh), overwrite: true,
+			outcome: keystore.Replaced, after: tokenWith(ofIssuer("https://another.example"), newAccess, noRefresh),
+		},
+		"the same, of a login here whose person was not known": {
+			stored: new(tokenWith(ofNobody, loggedIn)), file: tokenWith(),
+			outcome: keystore.Completed, after: tokenWith(),
 		},
 		"earlier": {
 			stored: new(tokenWith()), file: tokenWith(newAccess, newRefresh, earlier),

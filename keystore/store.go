@@ -37,9 +37,13 @@ type Options struct {
 //
 //   - A response is stored all or none, and durably, or an error says so.
 //   - A response without a refresh token, scope, identity or unknown fields
-//     keeps those that are stored.
+//     keeps those that are stored. A new login (Token.LoggedIn) keeps a refresh
+//     token only if issuer, client and identity are known to be the same, and the
+//     token endpoint is not known to be another one; nor does it keep an identity.
+//   - A refresh token that is kept keeps its Endpoints.
 //   - A namespace belongs to one account; tokens of another subject are
-//     refused with ErrSubjectMismatch until its own have been deleted.
+//     refused with ErrSubjectMismatch until its own have been deleted. So is a
+//     token in place of one of another issuer.
 //   - One unreadable record never hides the others. A new login may replace
 //     it, with a warning.
 //
@@ -213,22 +217,19 @@ func (s *Store) put(w Writer, warn func(error), response TokenResponse) error {
 	if err := s.record(w, warn, claim); err != nil {
 		return err
 	}
-	account := claim.next
 	for _, t := range response.Tokens {
-		t = t.of(response.Account)
+		t = t.of(response.Account) // the namespace's account says nothing of it: whose it is, is not guessed
 		prev, err := getToken(w, s.token(t.ResourceServer))
 		switch {
-		case err == nil && !same(prev.IdentityID, account.Subject):
-			return mismatch(s.token(t.ResourceServer))
+		case err == nil && !same(prev.IdentityID, claim.next.Subject):
+			return mismatch(s.token(t.ResourceServer), otherIdentity)
+		case err == nil && !same(prev.Issuer, t.Issuer):
+			return mismatch(s.token(t.ResourceServer), otherIssuer)
 		case err == nil:
-			// Whose client's a stored token is, is not guessed.
 			t = t.renewed(prev)
 		case unreadable(err):
 			warn(replaced(err))
-			t = t.of(account)
-		case errors.Is(err, ErrNotFound):
-			t = t.of(account)
-		default:
+		case !errors.Is(err, ErrNotFound):
 			return err
 		}
 		if err := s.putToken(w, t); err != nil {

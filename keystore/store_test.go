@@ -75,24 +75,93 @@ func TestExpiryIsNotCarriedOver(t *testing.T) {
 }
 
 func TestAnotherClientsRefreshTokenIsNotCarriedOver(t *testing.T) {
-	for _, change := range []func(*keystore.Token){
-		func(t *keystore.Token) { t.ClientID = "another" },
-		func(t *keystore.Token) { t.Issuer = "https://another.example" },
+	w := newWorld(t)
+	w.put(tokenWith(ofNobody))
+	next := bareToken(transfer, "new")
+	next.ClientID = "another"
+	w.put(next)
+	if got := w.get(transfer); !got.RefreshToken.IsZero() || got.ClientID != "another" {
+		t.Errorf("client %q has refresh token %q", got.ClientID, got.RefreshToken.Reveal())
+	}
+}
+
+// The login that is there has to be removed, and revoked, by somebody who knows
+// what he does.
+func TestTokenOfAnotherIssuerIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.put(tokenWith(ofNobody))
+	before := dump(t, w.Adapter())
+	next := bareToken(transfer, "new")
+	next.Issuer = "https://another.example"
+	byAccount := response(bareToken(transfer, "new"))
+	byAccount.Account.Issuer = next.Issuer
+	for _, r := range []keystore.TokenResponse{response(bareToken(groups, "new"), next), byAccount} {
+		err := w.Put(t.Context(), r)
+		w.fails(err, keystore.ErrSubjectMismatch)
+		if err == nil || !strings.Contains(err.Error(), "another issuer's login") || !strings.Contains(err.Error(), transfer) {
+			t.Errorf("%v does not say what is wrong", err)
+		}
+	}
+	if after := dump(t, w.Adapter()); !maps.Equal(before, after) {
+		t.Errorf("refused, and yet the store holds %v", after)
+	}
+	w.ok(w.Delete(t.Context(), transfer))
+	w.ok(w.Put(t.Context(), byAccount))
+}
+
+// A new login has the refresh token of the one before only if it is surely the
+// same person's, client's and issuer's.
+func TestNewLoginInheritsFromItsOwnOnly(t *testing.T) {
+	recorded := keystore.Endpoints{Token: issuer + "/token", Revocation: issuer + "/revoke"}
+	moved := keystore.Endpoints{Token: "https://elsewhere.example/token"}
+	none := func(*keystore.Token) {}
+	at := func(e keystore.Endpoints) func(*keystore.Token) { return func(t *keystore.Token) { t.Endpoints = e } }
+	itself := func(t *keystore.Token) { t.Grant = keystore.GrantClientCredentials }
+	for name, c := range map[string]struct {
+		stored, login func(*keystore.Token)
+		inherits      bool
+		endpoints     keystore.Endpoints
+	}{
+		"the same":                        {none, none, true, recorded},
+		"the same, without revocation":    {none, at(keystore.Endpoints{Token: recorded.Token}), true, recorded},
+		"the same, no endpoints stored":   {at(keystore.Endpoints{}), none, true, recorded},
+		"the same, no endpoints now":      {none, at(keystore.Endpoints{}), true, recorded},
+		"another token endpoint":          {none, at(moved), false, moved},
+		"another client":                  {none, ofClient("another"), false, recorded},
+		"client and issuer not stored":    {ofNoClient, none, false, recorded},
+		"client and issuer not known now": {none, ofNoClient, false, recorded},
+		"person not stored":               {ofNobody, none, false, recorded},
+		"person not known now":            {none, ofNobody, false, recorded},
+		"nobody known":                    {ofNobody, ofNobody, false, recorded},
+		"the client itself":               {none, itself, false, recorded},
+		"the client itself before":        {itself, none, false, recorded},
 	} {
-		w := newWorld(t)
-		before := fullToken(transfer)
-		before.IdentityID = ""
-		w.put(before)
-		next := bareToken(transfer, "new")
-		change(&next)
-		w.put(next)
-		got := w.get(transfer)
-		if !got.RefreshToken.IsZero() {
-			t.Errorf("client %q at %q has the refresh token of another", got.ClientID, got.Issuer)
-		}
-		if next.ClientID != "" && got.ClientID != next.ClientID || next.Issuer != "" && got.Issuer != next.Issuer {
-			t.Errorf("stored as of client %q at %q", got.ClientID, got.Issuer)
-		}
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.put(tokenWith(at(recorded), c.stored))
+			login := tokenWith(newAccess, noRefresh, loggedIn, at(recorded), c.login)
+			w.put(login)
+			got := w.get(transfer)
+			if got.RefreshToken.IsZero() == c.inherits || got.Endpoints != c.endpoints {
+				t.Errorf("refresh token %q for %+v, want one: %v, for %+v", got.RefreshToken.Reveal(), got.Endpoints, c.inherits, c.endpoints)
+			}
+			if got.IdentityID != login.IdentityID || got.Issuer != login.Issuer || got.ClientID != login.ClientID || got.Grant != login.Grant {
+				t.Errorf("the login is now %+v, want %+v", got, login)
+			}
+		})
+	}
+}
+
+// A refresh that omits the refresh token does not move it, wherever it was made.
+func TestRefreshTokenStaysWithItsEndpoints(t *testing.T) {
+	w := newWorld(t)
+	recorded := keystore.Endpoints{Token: issuer + "/token"}
+	w.put(tokenWith(func(t *keystore.Token) { t.Endpoints = recorded }))
+	next := tokenWith(newAccess, noRefresh)
+	next.Endpoints = keystore.Endpoints{Token: "https://elsewhere.example/token"}
+	w.put(next)
+	if got := w.get(transfer); got.RefreshToken.IsZero() || got.Endpoints != recorded {
+		t.Errorf("refresh token %q is for %+v now", got.RefreshToken.Reveal(), got.Endpoints)
 	}
 }
 
@@ -109,6 +178,14 @@ func TestUnknownClientIsNotGuessed(t *testing.T) {
 	w.put(bareToken(groups, "new"))
 	if got := w.get(groups); got.ClientID != "" || got.Renewable() {
 		t.Errorf("the refresh token of an unknown client is taken for that of client %q", got.ClientID)
+	}
+	another := bareToken("rs", "new") // nothing is stored of it
+	another.RefreshToken = keystore.NewSecret("refresh")
+	w.put(another)
+	w.damage(keyOf("rs"), keystore.ErrCorrupt)
+	w.put(another)
+	if got := w.get("rs"); got.Issuer != "" || got.ClientID != "" {
+		t.Errorf("a refresh token of nobody knows whom is taken for that of client %q at %q", got.ClientID, got.Issuer)
 	}
 }
 

@@ -123,31 +123,63 @@ func (t Token) of(a Account) Token {
 	return t
 }
 
-// renewed returns next as the successor of prev, which a response of the same
-// login may leave half said: RFC 6749 lets a refresh omit the refresh token
-// (section 6) and an unchanged scope (section 5.1), and it names no identity.
+// renewed returns next as the successor of prev, which a response may leave half
+// said: RFC 6749 lets a refresh omit the refresh token (section 6) and an unchanged
+// scope (section 5.1), and it names no identity. A new login says all that it is:
+// it has nothing of another one but what no secret or identity depends upon.
 func (next Token) renewed(prev Token) Token {
+	if next.LoggedIn.IsZero() || next.repeats(prev) {
+		return next.completed(prev)
+	}
+	return next.described(prev)
+}
+
+func (next Token) described(prev Token) Token {
 	next.Scope = either(next.Scope, prev.Scope)
 	next.TokenType = either(next.TokenType, prev.TokenType)
+	next.Extra = merged(next.Extra, prev.Extra)
+	return next
+}
+
+// repeats reports whether the login next is surely of the same person, client and
+// issuer as prev. A client that logs itself in is no person.
+func (next Token) repeats(prev Token) bool {
+	known := func(a, b string) bool { return a != "" && a == b }
+	return known(next.Issuer, prev.Issuer) && known(next.ClientID, prev.ClientID) && known(next.IdentityID, prev.IdentityID) &&
+		same(next.Endpoints.Token, prev.Endpoints.Token) &&
+		next.Grant != GrantClientCredentials && prev.Grant != GrantClientCredentials
+}
+
+// completed adds to next what prev says of the same login.
+func (next Token) completed(prev Token) Token {
+	next = next.described(prev)
 	next.IdentityID = either(next.IdentityID, prev.IdentityID)
 	// A refresh token belongs to the client and issuer that obtained it.
-	if same(next.Issuer, prev.Issuer) && same(next.ClientID, prev.ClientID) {
-		if next.RefreshToken.IsZero() {
-			next.RefreshToken = prev.RefreshToken
-		}
-		next.Issuer = either(next.Issuer, prev.Issuer)
-		next.ClientID = either(next.ClientID, prev.ClientID)
-		if next.Endpoints == (Endpoints{}) {
-			next.Endpoints = prev.Endpoints
-		}
-		if next.LoggedIn.IsZero() { // no new login
-			next.LoggedIn, next.Grant = prev.LoggedIn, either(next.Grant, prev.Grant)
-		}
-		if next.Used.IsZero() { // else next's, not the later one: a clock may have been wrong then
-			next.Used = prev.Used
-		}
+	if !same(next.Issuer, prev.Issuer) || !same(next.ClientID, prev.ClientID) {
+		return next
 	}
-	next.Extra = merged(next.Extra, prev.Extra)
+	next.Issuer = either(next.Issuer, prev.Issuer)
+	next.ClientID = either(next.ClientID, prev.ClientID)
+	next = next.inherited(prev)
+	if next.LoggedIn.IsZero() { // no new login
+		next.LoggedIn, next.Grant = prev.LoggedIn, either(next.Grant, prev.Grant)
+	}
+	if next.Used.IsZero() { // else next's, not the later one: a clock may have been wrong then
+		next.Used = prev.Used
+	}
+	return next
+}
+
+// inherited gives next prev's refresh token, if it has none, and with it the
+// endpoints that this one may go to.
+func (next Token) inherited(prev Token) Token {
+	inherits := next.RefreshToken.IsZero() && !prev.RefreshToken.IsZero()
+	if inherits {
+		next.RefreshToken = prev.RefreshToken
+	}
+	if next.Endpoints == (Endpoints{}) || inherits && prev.Endpoints != (Endpoints{}) {
+		next.Endpoints = prev.Endpoints
+	}
 	return next
 }
 
