@@ -108,16 +108,18 @@ func (t *Transport) CloseIdleConnections() {
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	// Named hosts are known without the login, which is not renewed for another one.
+	if len(t.hosts) > 0 {
+		if due, err := t.isDue(req, keystore.Token{}); !due {
+			return t.elsewhere(req, err)
+		}
+	}
 	token, err := t.source.Get(req.Context())
 	if err != nil {
 		return unsent(req, err)
 	}
-	hosts, err := t.registered(token)
-	if err != nil {
-		return unsent(req, err)
-	}
-	if !mayHave(hosts, req) {
-		return t.elsewhere(req)
+	if due, err := t.isDue(req, token); !due {
+		return t.elsewhere(req, err)
 	}
 	signed, err := withToken(req, token)
 	if err != nil {
@@ -138,7 +140,7 @@ func (t *Transport) again(req *http.Request, refused *http.Response, old keystor
 		return refused, nil
 	}
 	// The login may be another one by now, of another environment.
-	if hosts, err := t.registered(token); err != nil || !mayHave(hosts, req) {
+	if due, _ := t.isDue(req, token); !due {
 		return refused, nil
 	}
 	signed, err := withToken(req, token)
@@ -163,9 +165,18 @@ func rewind(req *http.Request) bool {
 	return err == nil
 }
 
-// elsewhere deals with a request for a host that is not registered.
-func (t *Transport) elsewhere(req *http.Request) (*http.Response, error) {
+// isDue reports whether token may go where req goes. err says why nobody knows.
+func (t *Transport) isDue(req *http.Request, token keystore.Token) (bool, error) {
+	hosts, err := t.registered(token)
+	return err == nil && mayHave(hosts, req), err
+}
+
+// elsewhere deals with a request for a host that is not registered, or of which err
+// says why nobody knows.
+func (t *Transport) elsewhere(req *http.Request, err error) (*http.Response, error) {
 	switch {
+	case err != nil:
+		return unsent(req, err)
 	case req.URL == nil:
 		return unsent(req, invalid("the request has no URL"))
 	case req.Response == nil:

@@ -113,6 +113,33 @@ func request(t testing.TB, method, url string, body io.Reader) *http.Request {
 	return req
 }
 
+// A login is not asked for, and so not renewed, where its token may not go anyway. It
+// is where that depends upon the login.
+func TestLoginIsNotAskedForAnotherHost(t *testing.T) {
+	for name, c := range map[string]struct {
+		hosts []string
+		asked int
+	}{"named hosts": {[]string{"g-1.example"}, 0}, "known hosts": {nil, 1}} {
+		asked := 0
+		s := counting{scriptedLogin("fake-1"), &asked}
+		_, err := newBearer(s, &TransportOptions{Hosts: c.hosts, Base: &answering{}}).RoundTrip(request(t, "GET", "https://g-2.example/", nil))
+		if !errors.Is(err, keystore.ErrInvalid) || asked != c.asked {
+			t.Errorf("%s: %v, the login was asked for %d times", name, err, asked)
+		}
+	}
+}
+
+// counting is a login that counts how often it is asked for.
+type counting struct {
+	*scripted
+	asked *int
+}
+
+func (c counting) Get(ctx context.Context) (keystore.Token, error) {
+	*c.asked++
+	return c.scripted.Get(ctx)
+}
+
 // An answer 401 renews once, whatever comes then; the request is sent again only
 // if there is another token for its host, and if its body can be had again.
 func TestRefusedTokenIsRenewedOnce(t *testing.T) {
