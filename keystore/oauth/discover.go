@@ -17,9 +17,11 @@ type providerJSON struct {
 	TokenEndpoint         string `json:"token_endpoint"`
 	RevocationEndpoint    string `json:"revocation_endpoint"`
 	JWKSURI               string `json:"jwks_uri"`
+	NamesItself           bool   `json:"authorization_response_iss_parameter_supported"` // RFC 9207 section 3
 }
 
-var providerNames = []string{"issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint", "jwks_uri"}
+var providerNames = []string{"issuer", "authorization_endpoint", "token_endpoint", "revocation_endpoint", "jwks_uri",
+	"authorization_response_iss_parameter_supported"}
 
 // Find returns the endpoints of an issuer: of Globus Auth as they are known, of
 // others by [Discover].

@@ -37,18 +37,19 @@ func TestDiscoverAsksNobodyForABadIssuer(t *testing.T) {
 func TestDiscoveredEndpointsAreChecked(t *testing.T) {
 	const issuer = "https://login.example/realm/"
 	for doc, ok := range map[string]bool{
-		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://tokens.example/t"}`:                                                true,
-		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://tokens.example/t", "unknown": [1]}`:                                true,
-		`{"issuer": "https://login.example/realm", "token_endpoint": "https://tokens.example/t"}`:                                                 false,
-		`{"issuer": "https://login.example/realm/"}`:                                                                                              false,
-		`{"issuer": "https://login.example/realm/", "token_endpoint": "http://tokens.example/t"}`:                                                 false,
-		`{"issuer": "https://login.example/realm/", "token_endpoint": "http://localhost/t"}`:                                                      false,
-		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://u:p@tokens.example/t"}`:                                            false,
-		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://tokens.example/t", "revocation_endpoint": "http://login.example"}`: false,
-		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://tokens.example/t", "jwks_uri": "ftp://login.example"}`:             false,
-		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://a.example", "token_endpoint": "https://b.example"}`:                false,
-		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://a.example", "Token_Endpoint": "https://b.example"}`:                false,
-		`{"issuer": "https://login.example/realm/", "token_endpoint": ["https://a.example"]}`:                                                     false,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://tokens.example/t"}`:                                                           true,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://tokens.example/t", "unknown": [1]}`:                                           true,
+		`{"issuer": "https://login.example/realm", "token_endpoint": "https://tokens.example/t"}`:                                                            false,
+		`{"issuer": "https://login.example/realm/"}`:                                                                                                         false,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": "http://tokens.example/t"}`:                                                            false,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": "http://localhost/t"}`:                                                                 false,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://u:p@tokens.example/t"}`:                                                       false,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://tokens.example/t", "revocation_endpoint": "http://login.example"}`:            false,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://tokens.example/t", "jwks_uri": "ftp://login.example"}`:                        false,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://a.example", "token_endpoint": "https://b.example"}`:                           false,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://a.example", "Token_Endpoint": "https://b.example"}`:                           false,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": ["https://a.example"]}`:                                                                false,
+		`{"issuer": "https://login.example/realm/", "token_endpoint": "https://tokens.example/t", "authorization_response_iss_parameter_supported": "true"}`: false,
 		`[]`: false,
 		``:   false,
 	} {
@@ -62,6 +63,16 @@ func TestDiscoveredEndpointsAreChecked(t *testing.T) {
 		}
 		if len(urls) != 1 || urls[0] != "GET https://login.example/realm/.well-known/openid-configuration" {
 			t.Errorf("asked %q", urls)
+		}
+	}
+}
+
+func TestIssuerThatNamesItself(t *testing.T) {
+	for value, want := range map[string]bool{"true": true, "false": false, "null": false} {
+		var urls []string
+		doc := `{"issuer": "https://login.example", "token_endpoint": "https://login.example/t", "authorization_response_iss_parameter_supported": ` + value + `}`
+		if p, err := Discover(t.Context(), "https://login.example", metadata(doc, &urls)); err != nil || p.NamesItself != want {
+			t.Errorf("%s: %v, %v", value, p.NamesItself, err)
 		}
 	}
 }

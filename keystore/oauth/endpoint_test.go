@@ -48,7 +48,7 @@ func TestSecretsGoToTheProvidersEndpointOnly(t *testing.T) {
 		}
 		p := Provider{Issuer: randomURL(r), TokenEndpoint: randomURL(r), RevocationEndpoint: randomURL(r)}
 		if r.IntN(10) == 0 { // all on this machine
-			p = Provider{"http://localhost", "", "http://127.0.0.1:" + strconv.Itoa(r.IntN(65536)), "http://[::1]/revoke", ""}
+			p = Provider{Issuer: "http://localhost", TokenEndpoint: "http://127.0.0.1:" + strconv.Itoa(r.IntN(65536)), RevocationEndpoint: "http://[::1]/revoke"}
 		}
 		if requestGoesAstray(t, r, p, &checked) {
 			t.Fatalf("seed %d, provider %+v", seed, p)

@@ -228,6 +228,8 @@ func (a *attempt) read(query string) (code keystore.Secret, err error) {
 	switch {
 	case q.Has("iss") && q.Get("iss") != a.provider.Issuer:
 		return keystore.Secret{}, a.failed(ErrAnswer, "it is of another issuer")
+	case a.provider.NamesItself && !q.Has("iss"): // RFC 9207 section 2.4
+		return keystore.Secret{}, a.failed(ErrAnswer, "it does not name its issuer")
 	case q.Has("error"):
 		return keystore.Secret{}, a.refused(q.Get("error"), q.Get("code"))
 	case !visibleText(q.Get("code"), maxToken):

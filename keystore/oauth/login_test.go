@@ -327,6 +327,51 @@ func TestCallbacks(t *testing.T) {
 	}
 }
 
+// naming is a client of a server that has promised to name itself in every answer.
+func naming(t *testing.T, s *oauthtest.Server) *oauth.Client {
+	t.Helper()
+	p := s.Provider()
+	p.NamesItself = true
+	c, err := oauth.NewClient(p, oauth.Credentials{ID: clientID}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// An issuer that names itself in its answers does so in all of them (RFC 9207): one
+// without a name is somebody else's, whatever it says.
+func TestAnswerWithoutAPromisedIssuer(t *testing.T) {
+	silent := func(q url.Values) { q.Del("iss") }
+	for name, c := range map[string]struct {
+		change func(url.Values)
+		err    error
+	}{
+		"named":          {func(url.Values) {}, nil},
+		"not named":      {silent, oauth.ErrAnswer},
+		"denied by whom": {func(q url.Values) { oauthtest.Deny(q); silent(q) }, oauth.ErrAnswer},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := oauthtest.New(t)
+			s.SetCallback(c.change)
+			b := newBrowser(s)
+			_, err := logIn(t, t.Context(), naming(t, s), oauth.LoginOptions{Scopes: []string{transferAll}, Visit: b.visit})
+			b.wait(t)
+			if !errors.Is(err, c.err) || c.err != nil && s.Counts().Posts != 0 {
+				t.Errorf("%v, want %v", err, c.err)
+			}
+		})
+	}
+	s := oauthtest.New(t)
+	code := func(u *url.URL) string { return u.Query().Get("code") }
+	if _, err := logIn(t, t.Context(), naming(t, s), pasting(s, code)); !errors.Is(err, keystore.ErrInvalid) || s.Counts().Posts != 0 {
+		t.Errorf("a bare code: %v, want ErrInvalid", err)
+	}
+	if _, err := logIn(t, t.Context(), naming(t, s), pasting(s, (*url.URL).String)); err != nil {
+		t.Errorf("the whole URL: %v", err)
+	}
+}
+
 func TestSessionIsAskedFor(t *testing.T) {
 	s := oauthtest.New(t)
 	s.RequireSession("session_required_mfa", "prompt")

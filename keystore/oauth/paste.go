@@ -44,6 +44,9 @@ func (a *attempt) paste(ctx context.Context) (keystore.Secret, error) {
 func (a *attempt) pasted(text string) (keystore.Secret, error) {
 	text = strings.TrimSpace(text)
 	page, query, isURL := strings.Cut(text, "?")
+	if !isURL && a.provider.NamesItself {
+		return keystore.Secret{}, invalid("what was pasted is not the whole URL that the browser ended at, which names the issuer")
+	}
 	if !isURL {
 		if !visibleText(text, maxToken) || strings.ContainsAny(text, "&#") || strings.Contains(text, "://") {
 			return keystore.Secret{}, invalid("what was pasted is neither a code nor the URL that the browser ended at")

@@ -19,6 +19,10 @@ type Provider struct {
 	TokenEndpoint         string
 	RevocationEndpoint    string // "": tokens cannot be revoked (RFC 7009)
 	JWKSURI               string // keys of id_tokens; "": none can be verified
+
+	// NamesItself: every answer of the authorization endpoint names the issuer
+	// (RFC 9207), and one that does not is refused.
+	NamesItself bool
 }
 
 // Check reports whether a secret may be sent to p: every URL is https, or http
