@@ -13,23 +13,35 @@ import (
 // renewing is one renewal of a Source.
 type renewing struct {
 	*Source
-	began  time.Time // by its uptime
-	asked  bool      // once at least
+	began  time.Time      // by its uptime
+	of     keystore.Token // what is to be renewed
+	asked  bool           // once at least
 	answer Answer
 }
 
 // ask is a keystore.Renew: it asks the issuer, unless somebody else of the Source
-// has been told no since this began.
+// has been told no for this login since this began.
 func (r *renewing) ask(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
-	if !r.asked && r.failedSince(r.began) {
+	if !r.asked && r.failedSince(r.began, old) {
 		return keystore.TokenResponse{}, errLeft
 	}
-	r.asked = true
+	r.asked, r.of = true, old
 	err := r.spend(ctx, old)
 	if err != nil {
-		r.leave(err) // before the next one has the lock
+		r.leave(old, err) // before the next one has the lock
 	}
-	return r.answer.Response, err
+	return r.response(), err
+}
+
+// response is what the answer says of the login that is renewed. Its issuer has no
+// say in others, nor in whose they are.
+func (r *renewing) response() (only keystore.TokenResponse) {
+	for _, t := range r.answer.Response.Tokens {
+		if t.ResourceServer == r.resourceServer {
+			only.Tokens = append(only.Tokens, t)
+		}
+	}
+	return only
 }
 
 // spend gets the answer for old's refresh token, or for the client's secret.
@@ -44,6 +56,15 @@ func (r *renewing) spend(ctx context.Context, old keystore.Token) error {
 		r.answer, err = c.RefreshToken(ctx, old)
 	}
 	return err
+}
+
+// failed tells of a failure. That a caller has gone is none.
+func (r *renewing) failed(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return // r is still at work
+	}
+	r.leave(r.of, err)
+	r.complain(ctx, err)
 }
 
 func (r *renewing) told(t keystore.Token) Refreshed {

@@ -32,9 +32,10 @@ type Source struct {
 	failure failure        // the last one; guarded by mu
 }
 
-// failure is why a renewal has failed, and for how long the issuer is left alone
-// for that. Times are by uptime.
+// failure is why the renewal of a token has failed, and for how long the issuer is
+// left alone for that. Times are by uptime.
 type failure struct {
+	of        keystore.Token
 	err       error
 	at, until time.Time
 }
@@ -149,14 +150,14 @@ func (s *Source) Refused(ctx context.Context, access keystore.Secret) (keystore.
 	if !t.Renewable() {
 		return keystore.Token{}, s.loginOver(ctx, "its access token is refused, and "+notRenewable(t))
 	}
-	if err := s.left(false); err != nil {
+	if err := s.left(t, false); err != nil {
 		return keystore.Token{}, err
 	}
-	return s.refresh(ctx, func(t keystore.Token) bool { return refused(t) || s.stale(t) })
+	return s.refresh(ctx, t, func(t keystore.Token) bool { return refused(t) || s.stale(t) })
 }
 
 // Renew returns the login with another access token than the one that it has now,
-// however good that is. Who asks while another process does the same gets what
+// or the same one with a longer life, however good that is. Who asks while another process does the same gets what
 // comes of that. Errors are those of Get.
 func (s *Source) Renew(ctx context.Context) (keystore.Token, error) {
 	t, err := s.store.Get(ctx, s.resourceServer)
@@ -166,7 +167,7 @@ func (s *Source) Renew(ctx context.Context) (keystore.Token, error) {
 	if !t.Renewable() {
 		return keystore.Token{}, s.loginOver(ctx, notRenewable(t))
 	}
-	return s.refresh(ctx, func(now keystore.Token) bool { return now.AccessToken.Equal(t.AccessToken) })
+	return s.refresh(ctx, t, func(now keystore.Token) bool { return sameLife(now, t) })
 }
 
 // renew replaces t, which is stale. One that has not expired yet is good enough if
@@ -179,7 +180,7 @@ func (s *Source) renew(ctx context.Context, t keystore.Token) (fresh keystore.To
 	default:
 		return t, nil
 	}
-	if err = s.left(s.expired(t)); err == nil {
+	if err = s.left(t, s.expired(t)); err == nil {
 		fresh, err = s.renewInTime(ctx, t)
 	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, keystore.ErrNotFound) || s.expired(t) {
@@ -193,13 +194,13 @@ func (s *Source) renew(ctx context.Context, t keystore.Token) (fresh keystore.To
 // the same. Nobody waits again at once then.
 func (s *Source) renewInTime(ctx context.Context, t keystore.Token) (keystore.Token, error) {
 	if s.opts.MinTTL > 0 || s.expired(t) {
-		return s.refresh(ctx, s.stale)
+		return s.refresh(ctx, t, s.stale)
 	}
 	limited, cancel := context.WithTimeout(ctx, moment)
 	defer cancel()
-	fresh, err := s.refresh(limited, s.stale)
+	fresh, err := s.refresh(limited, t, s.stale)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		s.leave(err)
+		s.leave(t, err)
 	}
 	return fresh, err
 }
@@ -225,16 +226,17 @@ func (s *Source) key() keystore.RecordKey {
 	return keystore.RecordKey{Namespace: s.store.Namespace(), Kind: keystore.KindToken, Name: s.resourceServer}
 }
 
-// refresh renews the token if it is stale, and tells what came of it.
-func (s *Source) refresh(ctx context.Context, stale func(keystore.Token) bool) (keystore.Token, error) {
-	r := renewing{Source: s, began: s.uptime()}
+// refresh renews the token, which is old or what has come in its place, if it is
+// stale, and tells what came of it.
+func (s *Source) refresh(ctx context.Context, old keystore.Token, stale func(keystore.Token) bool) (keystore.Token, error) {
+	r := renewing{Source: s, began: s.uptime(), of: old}
 	t, err := s.store.Refresh(ctx, s.resourceServer, stale, r.ask,
 		func(t keystore.Token) { s.tell(ctx, r.told(t)) })
 	if errors.Is(err, errLeft) {
 		return keystore.Token{}, s.lastFailure()
 	}
 	if err != nil {
-		s.failed(ctx, err)
+		r.failed(ctx, err)
 		return keystore.Token{}, err
 	}
 	if s.expired(t) {
@@ -262,24 +264,15 @@ func (s *Source) hook(n int) {
 	s.hooks += n
 }
 
-// failed tells of a failure. That a caller has gone is none.
-func (s *Source) failed(ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	s.leave(err)
-	s.complain(ctx, err)
-}
-
 func (s *Source) complain(ctx context.Context, err error) {
 	if s.opts.OnError != nil {
 		s.opts.OnError(context.WithoutCancel(ctx), err)
 	}
 }
 
-// leave leaves the issuer alone for as long as it wants, and for some seconds
-// while the old token is good: each try may take 20.
-func (s *Source) leave(err error) {
+// leave leaves the issuer of t alone for as long as it wants, and for some seconds
+// while t is good: each try may take 20.
+func (s *Source) leave(t keystore.Token, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pause := retryPause
@@ -287,17 +280,18 @@ func (s *Source) leave(err error) {
 		pause = max(pause, e.RetryAfter)
 	}
 	now := s.uptime()
-	s.failure = failure{err: err, at: now, until: now.Add(pause)}
+	s.failure = failure{of: t, err: err, at: now, until: now.Add(pause)}
 }
 
 const retryPause = 10 * time.Second
 
-// left returns why the issuer is to be left alone. Who has no token that is good
-// asks all the same, unless the issuer has said when, or that it will never be.
-func (s *Source) left(expired bool) error {
+// left returns why the issuer of t is to be left alone. Who has no token that is good
+// asks all the same, unless the issuer has said when, or that it will never be. When
+// somebody has logged in or renewed since, that was of another token.
+func (s *Source) left(t keystore.Token, expired bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.uptime().Before(s.failure.until) {
+	if !s.failure.is(t) || !s.uptime().Before(s.failure.until) {
 		return nil
 	}
 	e, _ := errors.AsType[*Error](s.failure.err)
@@ -311,11 +305,21 @@ func (s *Source) left(expired bool) error {
 // has been told no while we waited for our turn.
 var errLeft = errors.New("the issuer has just failed")
 
-// failedSince reports whether a renewal has failed that began no earlier.
-func (s *Source) failedSince(began time.Time) bool {
+// failedSince reports whether a renewal of t has failed that began no earlier.
+func (s *Source) failedSince(began time.Time, t keystore.Token) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.failure.err != nil && !s.failure.at.Before(began)
+	return s.failure.is(t) && !s.failure.at.Before(began)
+}
+
+func (f failure) is(t keystore.Token) bool {
+	return f.err != nil && sameLife(f.of, t) && f.of.RefreshToken.Equal(t.RefreshToken)
+}
+
+// sameLife reports whether a and b are one access token, and no renewal has made its
+// life longer between them: an issuer may answer with the same one.
+func sameLife(a, b keystore.Token) bool {
+	return a.AccessToken.Equal(b.AccessToken) && a.ExpiresAt.Equal(b.ExpiresAt) && a.Used.Equal(b.Used)
 }
 
 func (s *Source) lastFailure() error {
@@ -340,9 +344,10 @@ func (s *Source) remembered() (keystore.Token, bool) {
 func (s *Source) remember(t keystore.Token) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.token.AccessToken.Equal(t.AccessToken) {
-		s.since, s.lives, s.refused = s.uptime(), t.ExpiresAt.Sub(s.store.Now()), false
+	if !sameLife(s.token, t) {
+		s.since, s.lives = s.uptime(), t.ExpiresAt.Sub(s.store.Now())
 	}
+	s.refused = s.refused && s.token.AccessToken.Equal(t.AccessToken)
 	s.token = t
 }
 
@@ -384,7 +389,7 @@ func (s *Source) over(t keystore.Token) bool { return s.remains(t) <= 0 }
 // live when it came to this process, as the clock may have been set back since.
 func (s *Source) remains(t keystore.Token) time.Duration {
 	left := t.ExpiresAt.Sub(s.store.Now())
-	if s.token.AccessToken.Equal(t.AccessToken) {
+	if sameLife(s.token, t) {
 		left = min(left, s.lives-s.uptime().Sub(s.since))
 	}
 	return left

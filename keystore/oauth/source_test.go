@@ -2,8 +2,11 @@ package oauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -383,6 +386,70 @@ func TestRetryAfter(t *testing.T) {
 	w.get(s)
 	if posts := w.server.Counts().Posts; posts != 3 {
 		t.Errorf("%d requests after the time, want one more", posts-2)
+	}
+}
+
+// TestSilenceIsForOneToken: when somebody has logged in, at another issuer even, or
+// another process was served, the issuer of that token has said nothing.
+func TestSilenceIsForOneToken(t *testing.T) {
+	for name, since := range map[string]func(*renewed){
+		"a login": (*renewed).login,
+		"a login at another issuer": func(w *renewed) {
+			w.server = oauthtest.New(w.T)
+			w.server.SetLifetime(3600)
+			w.ok(w.store.Delete(w.Context(), transfer))
+			w.login()
+		},
+		"a renewal elsewhere": func(w *renewed) {
+			_, err := w.source(nil).Renew(w.Context())
+			w.ok(err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newRenewed(t, oauthtest.Static, 3600)
+			s := w.source(nil)
+			w.server.AnswerBadly("429 with an absurd number") // a day
+			w.pass(time.Hour - 30*time.Second)
+			w.get(s)
+			w.server.AnswerBadly("")
+			since(w)
+			first := w.get(s)
+			w.pass(time.Hour - 30*time.Second)
+			if got := w.get(s); got == first {
+				t.Error("the next token is not renewed")
+			}
+		})
+	}
+}
+
+// TestIssuerThatExtendsAToken: RFC 6749 does not say that the new access token is
+// another text. One whose life was made longer is good.
+func TestIssuerThatExtendsAToken(t *testing.T) {
+	w := newRenewed(t, oauthtest.Rotating, 3600)
+	posts := 0
+	extends := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		posts++
+		rw.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(rw).Encode(map[string]any{"access_token": w.token.AccessToken.Reveal(), "token_type": "Bearer", "expires_in": 3600,
+			"resource_server": transfer})
+	}))
+	defer extends.Close()
+	w.token.Issuer, w.token.Endpoints = extends.URL, keystore.Endpoints{Token: extends.URL + "/token"}
+	w.ok(w.store.Delete(t.Context(), transfer))
+	w.ok(w.store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{w.token}}))
+	sources := []*oauth.Source{w.source(nil), w.source(nil)} // as two processes have them
+	for expiry := range 4 {
+		for range 3 {
+			for _, s := range sources {
+				if got := w.get(s); got != w.token.AccessToken.Reveal() {
+					t.Errorf("got %q", got)
+				}
+			}
+			w.pass(20 * time.Minute)
+		}
+		if posts != expiry {
+			t.Errorf("%d requests after %d lives", posts, expiry)
+		}
 	}
 }
 
