@@ -21,34 +21,41 @@ func Login(ctx context.Context, store *keystore.Store, c *Client, opts LoginOpti
 	return answer, c.Keep(context.WithoutCancel(ctx), store, answer)
 }
 
-// Keep stores what the client was granted, all or none, and its secret if it has
-// one, under ClientConfig: a namespace has one confidential client. What cannot be stored is revoked, since nobody else has it: a login of
-// another account than the namespace's (keystore.ErrSubjectMismatch), say. The
-// error names what could not be revoked either.
+// Keep stores what the client was granted, all or none, and then its secret if it
+// has one, under ClientConfig: a namespace has one confidential client. What cannot
+// be stored is revoked, since nobody else has it: a login of another account than
+// the namespace's (keystore.ErrSubjectMismatch), say. The error names what could not
+// be revoked either. If it is the secret that cannot be stored the login stays, and
+// the error says so.
 func (c *Client) Keep(ctx context.Context, store *keystore.Store, answer Answer) error {
-	err := c.put(ctx, store, answer)
-	if err == nil {
-		return nil
+	if err := store.Put(ctx, answer.Response); err != nil {
+		return errors.Join(append([]error{err}, c.takeBack(ctx, store, answer)...)...)
 	}
-	failed := []error{err}
+	// A login that is refused must not have replaced the secret of another client.
+	if err := c.keepSecret(ctx, store); err != nil {
+		return &keystore.Error{Err: err, Detail: "the login is stored, but not the secret that renews it"}
+	}
+	return nil
+}
+
+// takeBack revokes what is not in the store.
+func (c *Client) takeBack(ctx context.Context, store *keystore.Store, answer Answer) (failed []error) {
 	for _, t := range answer.Response.Tokens {
-		if stored, err := store.Get(ctx, t.ResourceServer); err == nil && stored.RefreshToken.Equal(t.RefreshToken) {
-			continue // this issuer has one refresh token for all logins: the stored one needs it
+		if stored, err := store.Get(ctx, t.ResourceServer); err == nil && shares(stored, t) {
+			continue
 		}
 		if err := c.RevokeAll(ctx, t); err != nil {
 			failed = append(failed, &keystore.Error{Op: "revoke the new login at", Err: err,
 				Key: keystore.RecordKey{Namespace: store.Namespace(), Kind: keystore.KindToken, Name: t.ResourceServer}})
 		}
 	}
-	return errors.Join(failed...)
+	return failed
 }
 
-// put stores the secret first: without the login it does no harm.
-func (c *Client) put(ctx context.Context, store *keystore.Store, answer Answer) error {
-	if err := c.keepSecret(ctx, store); err != nil {
-		return err
-	}
-	return store.Put(ctx, answer.Response)
+// shares reports whether stored would die with t: the Update took effect although it
+// reported an error, or this issuer has one refresh token for all logins.
+func shares(stored, t keystore.Token) bool {
+	return stored.AccessToken.Equal(t.AccessToken) || !t.RefreshToken.IsZero() && stored.RefreshToken.Equal(t.RefreshToken)
 }
 
 // Logout ends the login at a resource server: its refresh token and its access

@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -144,6 +145,155 @@ func TestSecretIsKeptWithTheLogin(t *testing.T) {
 	w.ok(oauth.Logout(t.Context(), store, transfer, nil))
 	if c := w.server.Counts(); c.Refreshes != 1 || c.Revokes != 2 || c.Denied != 0 {
 		t.Errorf("%+v, want one refresh and two revocations", c)
+	}
+}
+
+// withCode is what the confidential client c, of id, is granted for a code of subject.
+func withCode(t *testing.T, s *oauthtest.Server, c *oauth.Client, id, subject, scope string) oauth.Answer {
+	t.Helper()
+	code := s.Code(id, redirectURI, verifier, scope)
+	a, err := c.Exchange(t.Context(), keystore.NewSecret(code), keystore.NewSecret(verifier), redirectURI, scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Response.Account.Subject, a.Response.Tokens[0].IdentityID = subject, subject
+	return a
+}
+
+// TestRefusedLoginLeavesTheSecret of the client whose logins are there.
+func TestRefusedLoginLeavesTheSecret(t *testing.T) {
+	s, store := oauthtest.New(t), newStore(t)
+	c := newService(t, s, nil)
+	if err := c.Keep(t.Context(), store, withCode(t, s, c, serviceID, oauthtest.Subject, transferAll)); err != nil {
+		t.Fatal(err)
+	}
+	s.AddClient("another", "fake-another")
+	other, err := oauth.NewClient(s.Provider(), oauth.Credentials{ID: "another", Secret: keystore.NewSecret("fake-another")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := withCode(t, s, other, "another", "somebody else", groupsAll)
+	if err := other.Keep(t.Context(), store, refused); !errors.Is(err, keystore.ErrSubjectMismatch) {
+		t.Errorf("%v, want ErrSubjectMismatch", err)
+	}
+	if !s.Dead(refused.Response.Tokens[0].RefreshToken.Reveal()) {
+		t.Error("the login that was refused is not revoked")
+	}
+	if _, err := oauth.NewSource(store, transfer, nil).Renew(t.Context()); err != nil {
+		t.Errorf("the login that is there: %v", err)
+	}
+}
+
+// TestClientCredentialsOverAPersonsLogin: the client's own login is not that person's.
+func TestClientCredentialsOverAPersonsLogin(t *testing.T) {
+	s, store := oauthtest.New(t), newStore(t)
+	c := newService(t, s, nil)
+	if err := c.Keep(t.Context(), store, withCode(t, s, c, serviceID, oauthtest.Subject, transferAll)); err != nil {
+		t.Fatal(err)
+	}
+	own, err := c.ClientCredentials(t.Context(), []string{transferAll})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Keep(t.Context(), store, own); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := oauth.NewSource(store, transfer, nil).Renew(t.Context()); err != nil || s.Counts().Refreshes != 0 {
+		t.Errorf("%v, renewed with the person's refresh token: %d", err, s.Counts().Refreshes)
+	}
+	got, err := store.Get(t.Context(), transfer)
+	if err != nil || !got.RefreshToken.IsZero() || got.IdentityID != "" || got.Grant != keystore.GrantClientCredentials {
+		t.Errorf("%v; the client's own login has a refresh token: %t, identity %q", err, !got.RefreshToken.IsZero(), got.IdentityID)
+	}
+}
+
+// unsure is an adapter whose n-th Update from now on fails: it has no effect, or it
+// has, as where a directory cannot be synced after the rename.
+type unsure struct {
+	keystore.StorageAdapter
+	n      int
+	effect bool
+}
+
+func (u *unsure) Update(ctx context.Context, fn func(keystore.Writer) error) error {
+	if u.n--; u.n != 0 {
+		return u.StorageAdapter.Update(ctx, fn)
+	}
+	if u.effect {
+		u.StorageAdapter.Update(ctx, fn)
+	}
+	return &keystore.Error{Err: keystore.ErrReadOnly}
+}
+
+// TestWhatIsStoredIsNotRevoked, whatever Keep could not do.
+func TestWhatIsStoredIsNotRevoked(t *testing.T) {
+	for name, c := range map[string]struct {
+		n      int // the Update that fails: 1 stores the login, 2 the secret
+		effect bool
+		living int
+		says   string
+	}{
+		"the login is not stored":         {1, false, 0, ""},
+		"the login is stored, as it were": {1, true, 2, ""},
+		"the secret is not stored":        {2, false, 2, "the login is stored, but not the secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := oauthtest.New(t)
+			a := &unsure{memory.New(), c.n, c.effect}
+			store := keystore.New(a, nil)
+			client := newService(t, s, nil)
+			err := client.Keep(t.Context(), store, withCode(t, s, client, serviceID, oauthtest.Subject, transferAll))
+			if !errors.Is(err, keystore.ErrReadOnly) || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%v, want ErrReadOnly and %q", err, c.says)
+			}
+			noLeak(t, err)
+			if living := s.Living(); len(living) != c.living || len(stored(t, store)) != c.living/2 {
+				t.Errorf("the server takes %d tokens, want %d; stored are %q", len(living), c.living, stored(t, store))
+			}
+		})
+	}
+}
+
+// TestClientsOwnLoginThatCannotBeKept is revoked, over another one without refresh token.
+func TestClientsOwnLoginThatCannotBeKept(t *testing.T) {
+	s := oauthtest.New(t)
+	a := &sticky{StorageAdapter: memory.New()}
+	store := keystore.New(a, nil)
+	c := newService(t, s, nil)
+	for range 2 {
+		own, err := c.ClientCredentials(t.Context(), []string{transferAll})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Keep(t.Context(), store, own); (err != nil) != a.shut.Load() || len(s.Living()) != 1 {
+			t.Errorf("%v; the server takes %d tokens, want one", err, len(s.Living()))
+		}
+		a.shut.Store(true)
+	}
+}
+
+// TestTypesShowNoSecret by any verb, nor as JSON.
+func TestTypesShowNoSecret(t *testing.T) {
+	s, store := oauthtest.New(t), newStore(t)
+	a := login(t, s, newClient(t, s, nil), "openid", transferAll)
+	if err := store.Put(t.Context(), a.Response); err != nil {
+		t.Fatal(err)
+	}
+	c := newService(t, s, nil)
+	src := oauth.NewSource(store, transfer, &oauth.SourceOptions{Client: c})
+	tok, err := src.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := oauth.NewHTTPClient(src, nil)
+	for _, v := range []any{a, &a, c, *c, src, client, client.Transport, oauth.Refreshed{Token: tok}, store, *store, tok, &tok} {
+		noLeak(t, v)
+		text, _ := json.Marshal(v)
+		for _, kind := range []string{"secret:", "refresh-", "access-"} {
+			if strings.Contains(string(text), oauthtest.Fake+kind) {
+				t.Errorf("JSON of %T shows a secret", v)
+			}
+		}
 	}
 }
 
