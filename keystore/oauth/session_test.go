@@ -254,6 +254,20 @@ func TestWhatIsStoredIsNotRevoked(t *testing.T) {
 	}
 }
 
+// TestClientsOwnLoginThatIsStored has no refresh token by which to know it.
+func TestClientsOwnLoginThatIsStored(t *testing.T) {
+	s := oauthtest.New(t)
+	c := newService(t, s, nil)
+	own, err := c.ClientCredentials(t.Context(), []string{transferAll})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := keystore.New(&unsure{memory.New(), 1, true}, nil)
+	if err := c.Keep(t.Context(), store, own); !errors.Is(err, keystore.ErrReadOnly) || len(s.Living()) != 1 {
+		t.Errorf("%v; the server takes %d tokens, want the one that is stored", err, len(s.Living()))
+	}
+}
+
 // TestClientsOwnLoginThatCannotBeKept is revoked, over another one without refresh token.
 func TestClientsOwnLoginThatCannotBeKept(t *testing.T) {
 	s := oauthtest.New(t)

@@ -440,11 +440,15 @@ func TestIssuerThatExtendsAToken(t *testing.T) {
 	sources := []*oauth.Source{w.source(nil), w.source(nil)} // as two processes have them
 	for expiry := range 4 {
 		for range 3 {
-			for _, s := range sources {
-				if got := w.get(s); got != w.token.AccessToken.Reveal() {
-					t.Errorf("got %q", got)
-				}
+			var all sync.WaitGroup
+			for n := range 64 {
+				all.Go(func() {
+					if got, err := sources[n%2].Get(t.Context()); err != nil || !got.AccessToken.Equal(w.token.AccessToken) {
+						t.Errorf("got %q, %v", got.AccessToken.Reveal(), err)
+					}
+				})
 			}
+			all.Wait()
 			w.pass(20 * time.Minute)
 		}
 		if posts != expiry {
