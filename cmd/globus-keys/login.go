@@ -27,7 +27,7 @@ func (a *app) loginCommand() *cobra.Command {
 What is asked for: the scopes of --scopes, those of the services of --service
 (` + strings.Join(oauth.Aliases(), ", ") + `), those that the error of
 a service demands (--from-error: the JSON of its answer with status 403, "-" for
-standard input); without scopes or services what the namespace holds already, else
+standard input); without scopes or services what the namespace holds already and
 "scopes" of config.toml, else who you are. "openid" is always among a person's, so
 that the namespace's account is known: another account's login is refused and
 revoked.

@@ -150,8 +150,8 @@ func (l *loggingIn) ask(ctx context.Context, w *wanted, o opened, s *settings.Se
 	if !named { // a demand comes on top of what there is, and must not cost that
 		w.scopes = append(w.scopes, o.held(ctx, w)...)
 	}
-	if len(w.scopes) == 0 {
-		w.scopes = slices.Clone(s.Scopes)
+	if !named && w.issuer == cmp.Or(s.Issuer, globusAuth()) {
+		w.scopes = append(w.scopes, s.Scopes...)
 	}
 	if len(w.scopes) == 0 {
 		w.scopes = oauth.DefaultScopes(w.issuer)
