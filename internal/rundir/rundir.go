@@ -3,6 +3,8 @@
 package rundir
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
@@ -12,20 +14,33 @@ import (
 // others. getenv is os.Getenv or stands for it. What somebody else may have put in
 // its place is refused with keystore.ErrTampered.
 func Make(getenv func(string) string) (string, error) {
-	dir, err := locate(getenv)
+	dirs, err := locate(getenv)
 	if err != nil {
 		return "", err
 	}
-	return dir, atomicfile.MkdirPrivate(atomicfile.OS(), dir)
+	return dirs[0], atomicfile.MkdirPrivate(atomicfile.OS(), dirs[0])
 }
 
-// Find is Make that makes nothing: fs.ErrNotExist if the directory is not there.
-func Find(getenv func(string) string) (string, error) {
-	dir, err := locate(getenv)
+// Find returns the directories that there are, and makes none: Make's, and those
+// that Make has made for processes of the user with another environment, such as a
+// job that ran while he was not logged in. Make's is refused as Make does; of the
+// others, what is not the user's own is passed over.
+func Find(getenv func(string) string) ([]string, error) {
+	dirs, err := locate(getenv)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return dir, atomicfile.CheckDir(atomicfile.OS(), dir)
+	var found []string
+	for i, dir := range dirs {
+		err := atomicfile.CheckDir(atomicfile.OS(), dir)
+		switch {
+		case err == nil:
+			found = append(found, dir)
+		case i == 0 && !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+	}
+	return found, nil
 }
 
 // usable reports whether dir is an absolute path to a directory of the user's own.

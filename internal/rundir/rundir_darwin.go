@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 )
 
-// locate uses $TMPDIR, which macOS makes for each user.
-func locate(getenv func(string) string) (string, error) {
+// locate returns where the directory is, or can be for another process, Make's
+// first. It uses $TMPDIR, which macOS makes for each user, and not every job has.
+func locate(getenv func(string) string) ([]string, error) {
+	var dirs []string
 	if dir := getenv("TMPDIR"); usable(filepath.Clean(dir)) {
-		return filepath.Join(dir, "globus-keys"), nil
+		dirs = append(dirs, filepath.Join(dir, "globus-keys"))
 	}
-	return fmt.Sprintf("/tmp/globus-keys-%d", os.Geteuid()), nil
+	return append(dirs, fmt.Sprintf("/tmp/globus-keys-%d", os.Geteuid())), nil
 }

@@ -8,14 +8,16 @@ import (
 	"path/filepath"
 )
 
-// locate follows the XDG Base Directory Specification. Under sudo and su the
+// locate returns where the directory is, or can be for another process, Make's
+// first. It follows the XDG Base Directory Specification. Under sudo and su the
 // variable can still name another user's directory: that is not used. Jobs of cron
-// and the like have no variable, and need the same directory as all others.
-func locate(getenv func(string) string) (string, error) {
+// and the like have no variable, and no directory in /run while nobody is logged in.
+func locate(getenv func(string) string) ([]string, error) {
+	var dirs []string
 	for _, dir := range []string{getenv("XDG_RUNTIME_DIR"), fmt.Sprintf("/run/user/%d", os.Geteuid())} {
 		if usable(dir) {
-			return filepath.Join(dir, "globus-keys"), nil
+			dirs = append(dirs, filepath.Join(dir, "globus-keys"))
 		}
 	}
-	return fmt.Sprintf("/tmp/globus-keys-%d", os.Geteuid()), nil
+	return append(dirs, fmt.Sprintf("/tmp/globus-keys-%d", os.Geteuid())), nil
 }

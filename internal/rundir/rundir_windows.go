@@ -7,10 +7,10 @@ import (
 )
 
 // locate uses the user's local data, as Windows has no directory for a session.
-func locate(getenv func(string) string) (string, error) {
+func locate(getenv func(string) string) ([]string, error) {
 	dir := getenv("LOCALAPPDATA")
 	if !filepath.IsAbs(dir) {
-		return "", &keystore.Error{Err: keystore.ErrUnavailable, Detail: "LOCALAPPDATA is not set to an absolute path"}
+		return nil, &keystore.Error{Err: keystore.ErrUnavailable, Detail: "LOCALAPPDATA is not set to an absolute path"}
 	}
-	return filepath.Join(dir, "globus-keys", "run"), nil
+	return []string{filepath.Join(dir, "globus-keys", "run")}, nil
 }

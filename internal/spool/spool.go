@@ -4,6 +4,9 @@
 //
 //	<runtime directory>/spool/<store id>/<SHA-256 of the record's key>.json
 //
+// A job that runs while the user is not logged in has another runtime directory
+// than his session: what either saves is found by both.
+//
 // A file is {"namespace", "kind", "name", "age"}: names in clear, as in a store,
 // and the sealed record in base64.
 package spool
@@ -17,7 +20,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/internal/pae"
@@ -49,7 +54,10 @@ func (f file) key() keystore.RecordKey {
 
 // Save implements keystore.Spool: in one rename, and synced.
 func (d Dir) Save(_ context.Context, store keystore.StoreID, k keystore.RecordKey, sealed []byte) error {
-	dir, err := d.dir(store, rundir.Make, atomicfile.MkdirPrivate)
+	dir, err := rundir.Make(d.getenv())
+	if err == nil {
+		dir, err = below(dir, store, atomicfile.MkdirPrivate)
+	}
 	if err != nil {
 		return err
 	}
@@ -60,72 +68,102 @@ func (d Dir) Save(_ context.Context, store keystore.StoreID, k keystore.RecordKe
 	return atomicfile.Replace(atomicfile.OS(), filepath.Join(dir, name(k)), data, atomicfile.NoBackup)
 }
 
-// Load implements keystore.Spool.
+// Load implements keystore.Spool. Of several places the one that was written last
+// has it: what processes with other environments have left is older.
 func (d Dir) Load(_ context.Context, store keystore.StoreID, k keystore.RecordKey) ([]byte, error) {
-	dir, err := d.find(store)
-	var f file
-	if err == nil {
-		f, err = read(filepath.Join(dir, name(k)))
+	dirs, err := d.find(store)
+	if err != nil {
+		return nil, err
 	}
+	path := latest(dirs, name(k))
+	if path == "" {
+		return nil, keystore.ErrNotFound
+	}
+	f, err := read(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, keystore.ErrNotFound
 	}
 	return f.Age, err
 }
 
+// latest returns the path of the file that was written last, "" if there is none.
+func latest(dirs []string, name string) (path string) {
+	var written time.Time
+	for _, dir := range dirs {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		if err == nil && (path == "" || info.ModTime().After(written)) {
+			path, written = filepath.Join(dir, name), info.ModTime()
+		}
+	}
+	return path
+}
+
 // Remove implements keystore.Spool.
 func (d Dir) Remove(_ context.Context, store keystore.StoreID, k keystore.RecordKey) error {
-	dir, err := d.find(store)
-	if err == nil {
-		err = atomicfile.About(dir, os.Remove(filepath.Join(dir, name(k))))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	dirs, err := d.find(store)
+	for _, dir := range dirs {
+		removed := atomicfile.About(dir, os.Remove(filepath.Join(dir, name(k))))
+		if removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+			err = errors.Join(err, removed)
+		}
 	}
 	return err
 }
 
 // Keys implements keystore.Spool. What is not a file of the spool is passed over.
 func (d Dir) Keys(_ context.Context, store keystore.StoreID) ([]keystore.RecordKey, error) {
-	dir, err := d.find(store)
-	var entries []fs.DirEntry
-	if err == nil {
-		entries, err = os.ReadDir(dir)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, atomicfile.About(dir, err)
-	}
+	dirs, err := d.find(store)
 	var keys []keystore.RecordKey
-	for _, e := range entries {
-		f, err := read(filepath.Join(dir, e.Name()))
-		if err == nil && f.key().Check() == nil && e.Name() == name(f.key()) {
-			keys = append(keys, f.key())
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, atomicfile.About(dir, err)
+		}
+		for _, e := range entries {
+			f, err := read(filepath.Join(dir, e.Name()))
+			k := f.key()
+			if err == nil && k.Check() == nil && e.Name() == name(k) && !slices.Contains(keys, k) {
+				keys = append(keys, k)
+			}
 		}
 	}
-	return keys, nil
+	return keys, err
 }
 
-// find returns the directory of a store's files. It makes none, so that nothing
-// is left on a machine where nothing is ever spooled: fs.ErrNotExist.
-func (d Dir) find(store keystore.StoreID) (string, error) {
-	return d.dir(store, rundir.Find, atomicfile.CheckDir)
-}
-
-// dir goes down to the directory of a store's files, each checked before the next.
-func (d Dir) dir(store keystore.StoreID, begin func(func(string) string) (string, error), step func(atomicfile.FS, string) error) (string, error) {
-	getenv := d.Getenv
-	if getenv == nil {
-		getenv = os.Getenv
+// find returns the directories of a store's files that there are. It makes none, so
+// that nothing is left on a machine where nothing is ever spooled.
+func (d Dir) find(store keystore.StoreID) ([]string, error) {
+	all, err := rundir.Find(d.getenv())
+	var dirs []string
+	for _, dir := range all {
+		dir, err := below(dir, store, atomicfile.CheckDir)
+		switch {
+		case err == nil:
+			dirs = append(dirs, dir)
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
 	}
-	dir, err := begin(getenv)
+	return dirs, err
+}
+
+// below goes from a runtime directory down to the directory of a store's files, each
+// checked before the next.
+func below(dir string, store keystore.StoreID, step func(atomicfile.FS, string) error) (string, error) {
 	for _, name := range []string{"spool", store.String()} {
-		if err != nil {
+		dir = filepath.Join(dir, name)
+		if err := step(atomicfile.OS(), dir); err != nil {
 			return "", err
 		}
-		dir = filepath.Join(dir, name)
-		err = step(atomicfile.OS(), dir)
 	}
-	return dir, err
+	return dir, nil
+}
+
+func (d Dir) getenv() func(string) string {
+	if d.Getenv == nil {
+		return os.Getenv
+	}
+	return d.Getenv
 }
 
 func name(k keystore.RecordKey) string {
