@@ -11,9 +11,12 @@ import (
 // back. If revoke fails the login stays as it is, so that this can be tried
 // again, and its error is returned; with a nil revoke the login is only removed.
 //
-// Once revoke has succeeded ctx is not obeyed any more. Errors: ErrNotFound; ErrBusy
-// after 30 seconds behind another process, which it names; those of revoke and of
-// the adapter. A login that cannot be read cannot be revoked: Delete removes it.
+// Only the login that was revoked is removed. Another one that was stored meanwhile
+// stays, since nobody has ended it: ErrBusy.
+//
+// Once revoke has succeeded ctx is not obeyed any more. Errors: ErrNotFound; ErrBusy,
+// also after 30 seconds behind another process, which it names; those of revoke and
+// of the adapter. A login that cannot be read cannot be revoked: Delete removes it.
 func (s *Store) Logout(ctx context.Context, resourceServer string, revoke func(context.Context, Token) error) error {
 	key := s.token(resourceServer)
 	if err := key.Check(); err != nil {
@@ -28,14 +31,17 @@ func (s *Store) Logout(ctx context.Context, resourceServer string, revoke func(c
 }
 
 func (s *Store) logout(ctx context.Context, key RecordKey, revoke func(context.Context, Token) error) error {
+	end := func(w Writer) error { return remove(w, key, pendingKey(key)) }
 	if revoke != nil {
-		if err := s.revoke(ctx, key, revoke); err != nil {
+		stored, err := s.revoke(ctx, key, revoke)
+		if err != nil {
 			return err
 		}
+		end = func(w Writer) error { return removeLogin(w, key, stored) }
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	err := s.delete(ctx, key, pendingKey(key))
+	err := s.adapter.Update(ctx, end)
 	if err == nil || errors.Is(err, ErrNotFound) {
 		s.unspool(ctx, key)
 	}
@@ -45,20 +51,33 @@ func (s *Store) logout(ctx context.Context, key RecordKey, revoke func(context.C
 	return err
 }
 
-// revoke revokes the token that is stored, or waits in the spool to be.
-func (s *Store) revoke(ctx context.Context, key RecordKey, revoke func(context.Context, Token) error) error {
-	waits, err := s.adopt(ctx, key)
-	if !waits.AccessToken.IsZero() {
-		return revoke(ctx, waits)
-	}
+// removeLogin removes the login if it is still that which was stored.
+func removeLogin(w Writer, key RecordKey, stored Token) error {
+	t, err := getToken(w, key)
 	if err != nil {
 		return err
 	}
-	t, _, err := s.current(ctx, key)
-	if err != nil {
-		return err
+	if !t.sameLogin(stored) {
+		return &Error{Err: ErrBusy, Detail: "another login was stored meanwhile, and is as it was"}
 	}
-	return revoke(ctx, t)
+	return remove(w, key, pendingKey(key))
+}
+
+// revoke revokes the token that is stored, or waits in the spool to be, and returns
+// the stored one.
+func (s *Store) revoke(ctx context.Context, key RecordKey, revoke func(context.Context, Token) error) (stored Token, err error) {
+	stored, _, _ = s.current(ctx, key) // what the one that waits was spent for, if it still waits then
+	t, err := s.adopt(ctx, key)
+	if t.AccessToken.IsZero() {
+		if err != nil {
+			return Token{}, err
+		}
+		if stored, _, err = s.current(ctx, key); err != nil {
+			return Token{}, err
+		}
+		t = stored
+	}
+	return stored, revoke(ctx, t)
 }
 
 // unspool removes what the spool has of a login that is gone. It needs no key.

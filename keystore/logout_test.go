@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -127,6 +128,28 @@ func TestLogoutOfWhatWasRemovedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestLogoutLeavesANewerLogin that is made while the old one is being revoked: once it
+// is removed nobody could end it any more.
+func TestLogoutLeavesANewerLogin(t *testing.T) {
+	s, _ := expired(t, memory.New())
+	r := &revoker{after: func() {
+		if err := s.Put(t.Context(), response(fresh("FakeNewLogin"))); err != nil {
+			t.Error(err)
+		}
+	}}
+	if err := s.Logout(t.Context(), "rs", r.revoke); !errors.Is(err, keystore.ErrBusy) || !strings.Contains(err.Error(), "stored meanwhile") {
+		t.Errorf("%v, want ErrBusy that says why", err)
+	}
+	if got, err := s.Get(t.Context(), "rs"); err != nil || got.RefreshToken.Reveal() != "FakeNewLogin" {
+		t.Errorf("the store has %q, %v, want the new login", got.RefreshToken.Reveal(), err)
+	}
+	r.after = nil
+	if err := s.Logout(t.Context(), "rs", r.revoke); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	r.wants(t, "FakeRefresh0", "FakeNewLogin")
+}
+
 // TestLogoutRevokesTheLatest token: it waits for the refresh that is under way.
 func TestLogoutRevokesTheLatest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -174,16 +197,20 @@ func TestNoRefreshBringsALogoutBack(t *testing.T) {
 
 // TestLogoutOfWhatIsSpooled revokes the token that waits there, and leaves nothing.
 func TestLogoutOfWhatIsSpooled(t *testing.T) {
-	for name, broken := range map[string]bool{"store works again": false, "store is still broken": true} {
+	for name, c := range map[string]struct{ broken, heals bool }{
+		"store works again":             {},
+		"store is still broken":         {broken: true},
+		"store works again when it was": {broken: true, heals: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSpooling(t)
 				s.spool()
-				s.adapter.broken.Store(broken)
-				r := &revoker{}
+				s.adapter.broken.Store(c.broken)
+				r := &revoker{after: func() { s.adapter.broken.Store(c.broken && !c.heals) }}
 				err := s.store().Logout(t.Context(), "rs", r.revoke)
 				r.wants(t, "FakeRefresh1")
-				if broken {
+				if c.broken && !c.heals {
 					if !errors.Is(err, keystore.ErrReadOnly) {
 						t.Errorf("%v, want ErrReadOnly", err)
 					}
@@ -310,5 +337,26 @@ func TestProbe(t *testing.T) {
 	missing := &keystore.Options{Create: func(context.Context) error { return keystore.ErrLocked }}
 	if err := keystore.New(memory.NewEmpty(), missing).Probe(t.Context()); !errors.Is(err, keystore.ErrLocked) {
 		t.Errorf("a store that cannot be made: %v, want ErrLocked", err)
+	}
+}
+
+// TestProbeLeavesARefreshAlone, whatever its resource server is called.
+func TestProbeLeavesARefreshAlone(t *testing.T) {
+	a := memory.New()
+	s := keystore.New(a, nil)
+	old := fresh("FakeRefresh0")
+	old.ResourceServer, old.ExpiresAt = "login", time.Now().Add(-time.Hour)
+	if err := s.Put(t.Context(), response(old)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Refresh(t.Context(), "login", over, func(context.Context, keystore.Token) (keystore.TokenResponse, error) {
+		before := dump(t, a)
+		if err := s.Probe(t.Context()); err != nil || !maps.Equal(before, dump(t, a)) {
+			t.Errorf("a probe has left %v of %v, %v", dump(t, a), before, err)
+		}
+		return keystore.TokenResponse{}, errInjected
+	}, nil)
+	if !errors.Is(err, errInjected) {
+		t.Error(err)
 	}
 }

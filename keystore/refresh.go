@@ -33,11 +33,13 @@ type Renew func(ctx context.Context, old Token) (TokenResponse, error)
 // An answer that cannot be stored is tried again for 10 seconds. Then it goes,
 // sealed, into Options.Spool, from where the next to refresh stores it. Where
 // there is none the caller gets the error, and this process keeps the answer and
-// the credential's lock, and goes on trying, until Close.
+// the credential's lock, and goes on trying, until Close. Where no refresh token
+// was spent, as by a client that logs in with its own secret, nothing is lost: the
+// caller gets the error, and nobody keeps the answer.
 //
 // stored, if not nil, is called with a renewed token, when that is stored and
 // nobody is kept waiting any more, also if the caller has gone; Refresh returns
-// after it.
+// after it. It must not close the store, nor must renew.
 //
 // A login that was stored meanwhile wins: its token is returned. One that was
 // removed meanwhile stays removed: ErrNotFound.
@@ -247,12 +249,16 @@ func (s *Store) current(ctx context.Context, key RecordKey) (t Token, found pend
 	return t, found, err
 }
 
-// announce writes the pending record of what is stored, if that is still stale:
-// the proof that an answer can be stored. What seals it is asked for now, so that
-// the answer can be sealed whatever becomes of the store and its key.
+// announce writes the pending record of what is stored, if that is still stale and
+// of the namespace's account: the proof that an answer can be stored. What seals it
+// is asked for now, so that the answer can be sealed whatever becomes of the store
+// and its key.
 func (r *renewal) announce(ctx context.Context, stale func(Token) bool) (old Token, err error) {
 	err = r.adapter.Update(ctx, func(w Writer) (err error) {
 		if old, err = getToken(w, r.key); err != nil || !stale(old) {
+			return err
+		}
+		if _, err := r.admit(w, TokenResponse{Tokens: []Token{old}}); err != nil {
 			return err
 		}
 		payload, err := encodePending(newPending(old, r.now()))
@@ -268,7 +274,7 @@ func (r *renewal) announce(ctx context.Context, stale func(Token) bool) (old Tok
 }
 
 // settle stores the answer, however often that takes, unless the login has been
-// removed or replaced meanwhile.
+// removed or replaced meanwhile, or no refresh token was spent for it.
 func (r *renewal) settle(ctx context.Context, old Token, response TokenResponse) (Token, error) {
 	ctx = context.WithoutCancel(ctx)
 	if err := response.answers(r.key); err != nil {
@@ -277,16 +283,12 @@ func (r *renewal) settle(ctx context.Context, old Token, response TokenResponse)
 	while, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	t, err := r.insist(while, while.Done(), old, response)
-	if err == nil || !worthAnotherTry(err) && !unreadable(err) {
+	if err == nil || !worthAnotherTry(err) || old.RefreshToken.IsZero() {
 		return t, err
 	}
-	// A store that somebody has damaged meanwhile may be restored.
 	if t, spoolErr := r.save(ctx, old, response); spoolErr == nil {
 		r.warn(annotate(&Error{Err: err, Detail: "the new token is kept in the spool until the store can be written"}, "refresh", r.key))
 		return t, nil
-	}
-	if unreadable(err) {
-		return t, err
 	}
 	r.held(&Error{Err: err, Detail: "the new token is stored nowhere yet; this process keeps it, and goes on trying"})
 	if t, err = r.insist(ctx, r.underWay.closing, old, response); err != nil {
@@ -319,9 +321,11 @@ func (r *renewal) swapWithin(ctx context.Context, old Token, response TokenRespo
 
 // swap is the compare-and-swap: the answer is stored only if the record still
 // holds the refresh token that was spent for it. Else a logout would be undone,
-// or a newer login overwritten.
+// or a newer login overwritten. A store that is gone is not made anew: ErrNotFound.
 func (s *Store) swap(ctx context.Context, key RecordKey, old Token, response TokenResponse) (t Token, err error) {
-	err = s.update(ctx, "", func(w Writer, warn func(error)) error {
+	there := *s
+	there.create = nil
+	err = there.update(ctx, "", func(w Writer, warn func(error)) error {
 		if t, err = getToken(w, key); err != nil {
 			return err
 		}
@@ -341,10 +345,10 @@ func (s *Store) swap(ctx context.Context, key RecordKey, old Token, response Tok
 	return t, err
 }
 
-// worthAnotherTry: a disk may have room again, a keychain be unlocked. What is
-// wrong with the answer, or with the store, stays so.
+// worthAnotherTry: a disk may have room again, a keychain be unlocked, a store that
+// somebody has damaged be restored. What is wrong with the answer stays so.
 func worthAnotherTry(err error) bool {
-	for _, final := range []error{ErrNotFound, ErrInvalid, ErrTooLarge, ErrSubjectMismatch, ErrTampered, ErrCorrupt, ErrNoSeal} {
+	for _, final := range []error{ErrNotFound, ErrInvalid, ErrTooLarge, ErrSubjectMismatch} {
 		if errors.Is(err, final) {
 			return false
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -284,6 +285,61 @@ func TestNoRefreshTokenIsSpentThatCannotBeReplaced(t *testing.T) {
 	if i.posts != 0 {
 		t.Errorf("%d requests although nothing can be stored", i.posts)
 	}
+}
+
+// TestNoRefreshTokenIsSpentThatTheAccountForbids: the namespace has got to another
+// account, by whoever can write its records, and the answer would be refused.
+func TestNoRefreshTokenIsSpentThatTheAccountForbids(t *testing.T) {
+	a := memory.New()
+	s := keystore.New(a, nil)
+	old := fresh("FakeRefresh0")
+	old.ExpiresAt, old.IdentityID = time.Now().Add(-time.Hour), alice
+	others := memory.New()
+	login := response(fresh("FakeBob"))
+	login.Account.Subject = bob
+	if err := errors.Join(s.Put(t.Context(), response(old)), keystore.New(others, nil).Put(t.Context(), login)); err != nil {
+		t.Fatal(err)
+	}
+	err := a.Update(t.Context(), func(w keystore.Writer) error {
+		return w.Put(accountKey, []byte(dump(t, others)[accountKey]))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, i := dump(t, a), &renewer{alive: "FakeRefresh0"}
+	if _, err := s.Refresh(t.Context(), "rs", over, i.renew, nil); !errors.Is(err, keystore.ErrSubjectMismatch) || i.posts != 0 {
+		t.Errorf("%v after %d requests, want ErrSubjectMismatch after none", err, i.posts)
+	}
+	if !maps.Equal(before, dump(t, a)) {
+		t.Error("the store has changed")
+	}
+}
+
+// TestRefreshMakesNoStore: one that was moved aside meanwhile stays where it is.
+func TestRefreshMakesNoStore(t *testing.T) {
+	a := &vanishing{StorageAdapter: memory.New()}
+	_, i := expired(t, a)
+	i.during = func() { a.gone = true }
+	s := keystore.New(a, &keystore.Options{Create: func(context.Context) error {
+		t.Error("a store is made")
+		return nil
+	}})
+	if _, err := s.Refresh(t.Context(), "rs", over, i.renew, nil); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("%v, want ErrNotFound", err)
+	}
+}
+
+// vanishing is an adapter whose store is moved aside.
+type vanishing struct {
+	keystore.StorageAdapter
+	gone bool
+}
+
+func (v *vanishing) Update(ctx context.Context, fn func(keystore.Writer) error) error {
+	if v.gone {
+		return memory.NewEmpty().Update(ctx, fn)
+	}
+	return v.StorageAdapter.Update(ctx, fn)
 }
 
 // TestAnswerIsStoredWhenTheDiskHasRoomAgain: it was full when the answer came.

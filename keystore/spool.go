@@ -186,10 +186,19 @@ func (s *Store) successor(ctx context.Context, sealer Sealer, key RecordKey, sea
 		s.warn(annotate(&Error{Err: err, Detail: "a renewed token in the spool is lost"}, "refresh", key))
 		return old, Token{}, nil
 	}
-	if err != nil || spent != fingerprint(old.RefreshToken) || answer.RefreshToken.Equal(old.RefreshToken) && !answer.ExpiresAt.After(old.ExpiresAt) {
+	if err != nil || !old.spentFor(spent, answer) {
 		return old, Token{}, err
 	}
 	return old, answer, nil
+}
+
+// spentFor reports whether answer, for which the refresh token of this fingerprint
+// was spent, is what comes after t. Where none is spent nothing tells whose it is.
+func (t Token) spentFor(spent string, answer Token) bool {
+	if t.RefreshToken.IsZero() || spent != fingerprint(t.RefreshToken) {
+		return false
+	}
+	return !answer.RefreshToken.Equal(t.RefreshToken) || answer.ExpiresAt.After(t.ExpiresAt)
 }
 
 func openSpooled(ctx context.Context, sealer Sealer, key RecordKey, sealed []byte) (spent string, t Token, err error) {

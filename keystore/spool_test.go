@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,25 +173,89 @@ func TestAnswerThatCannotBeStoredIsSpooled(t *testing.T) {
 	})
 }
 
-// TestAnswerOutlivesAStoreThatIsDamaged meanwhile: the user may restore it.
+// TestAnswerOutlivesAStoreThatIsDamaged meanwhile: the user may restore it, at once or
+// later.
 func TestAnswerOutlivesAStoreThatIsDamaged(t *testing.T) {
 	for _, damage := range []error{keystore.ErrTampered, keystore.ErrCorrupt, keystore.ErrNoSeal} {
-		s := newSpooling(t)
-		s.adapter.fails = damage
-		s.issuer.during = func() { s.adapter.broken.Store(true) }
-		if got, err := s.refresh(s.store(), over); err != nil || got != "FakeRefresh1" {
-			t.Errorf("%v: the one who refreshed has got %q, %v", damage, got, err)
+		for when, tries := range map[string]int64{"at once": 3, "later": 0} {
+			t.Run(damage.Error()+", restored "+when, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newSpooling(t)
+					s.adapter.fails = damage
+					s.adapter.heals.Store(tries)
+					s.issuer.during = func() { s.adapter.broken.Store(true) }
+					if got, err := s.refresh(s.store(), over); err != nil || got != "FakeRefresh1" {
+						t.Errorf("the one who refreshed has got %q, %v", got, err)
+					}
+					s.issuer.during = nil
+					if tries == 0 {
+						s.holds(1)
+						s.warned("kept in the spool")
+					}
+					s.adapter.broken.Store(false)
+					if got, err := s.refresh(s.store(), over); err != nil || got != "FakeRefresh1" {
+						t.Errorf("restored: %q, %v", got, err)
+					}
+					s.posted(1)
+					s.holds(0)
+				})
+			})
 		}
-		s.issuer.during = nil
-		s.holds(1)
-		s.warned("kept in the spool")
-		s.adapter.broken.Store(false)
-		if got, err := s.refresh(s.store(), over); err != nil || got != "FakeRefresh1" {
-			t.Errorf("%v, restored: %q, %v", damage, got, err)
-		}
-		s.posted(1)
-		s.holds(0)
 	}
+}
+
+// TestAnswerWithoutRefreshTokenIsNotKept: a client can log in again, and nothing would
+// tell later that a person's login is not what it was for.
+func TestAnswerWithoutRefreshTokenIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t)
+		s.ok(s.store().Delete(t.Context(), "rs"))
+		own := fresh("")
+		own.AccessToken, own.ClientID, own.ExpiresAt = keystore.NewSecret("FakeOld"), "service", time.Now().Add(-time.Hour)
+		s.ok(s.store().Put(t.Context(), response(own)))
+		own.AccessToken, own.ExpiresAt = keystore.NewSecret("FakeLost"), time.Now().Add(48*time.Hour).Truncate(time.Second)
+		began := time.Now()
+		_, err := s.store().Refresh(t.Context(), "rs", over, func(context.Context, keystore.Token) (keystore.TokenResponse, error) {
+			s.adapter.broken.Store(true)
+			return response(own), nil
+		}, nil)
+		if took := time.Since(began); !errors.Is(err, keystore.ErrReadOnly) || took < 10*time.Second || took > 20*time.Second {
+			t.Errorf("%v after %v, want ErrReadOnly after some 10 s", err, took)
+		}
+		s.holds(0)
+		s.adapter.broken.Store(false)
+		person := fresh("")
+		person.AccessToken = keystore.NewSecret("FakePersons")
+		s.ok(s.store().Put(t.Context(), response(person)))
+		s.ok(s.store().Recover(t.Context()))
+		got, err := s.store().Refresh(t.Context(), "rs", over, s.issuer.renew, nil) // which nobody has locked
+		if err != nil || got.AccessToken.Reveal() != "FakePersons" {
+			t.Errorf("the store has %q, %v, want the person's login", got.AccessToken.Reveal(), err)
+		}
+		s.posted(0)
+	})
+}
+
+// TestSpooledWithoutRefreshToken, as by who did keep such an answer, replaces nothing.
+func TestSpooledWithoutRefreshToken(t *testing.T) {
+	s := newSpooling(t)
+	person := fresh("")
+	person.AccessToken = keystore.NewSecret("FakePersons")
+	s.ok(errors.Join(s.store().Delete(t.Context(), "rs"), s.store().Put(t.Context(), response(person))))
+	others := memory.New()
+	client := fresh("")
+	client.AccessToken, client.ExpiresAt = keystore.NewSecret("FakeClients"), person.ExpiresAt.Add(time.Hour)
+	s.ok(keystore.New(others, nil).Put(t.Context(), response(client)))
+	key := keystore.RecordKey{Namespace: keystore.DefaultNamespace, Kind: keystore.KindPending, Name: "rs"}
+	data, err := s.adapter.sealer.Seal(t.Context(), key, fmt.Appendf(nil, `{"began":1,"pid":1,"spent":"%x","answer":%s}`,
+		sha256.Sum256(nil), dump(t, others)[keyOf("rs")]))
+	s.ok(err)
+	s.ok(s.dir().Save(t.Context(), s.adapter.id, key, data))
+	s.ok(s.store().Recover(t.Context()))
+	if got, err := s.store().Get(t.Context(), "rs"); err != nil || got.AccessToken.Reveal() != "FakePersons" {
+		t.Errorf("the store has %q, %v, want the person's login", got.AccessToken.Reveal(), err)
+	}
+	s.holds(0)
 }
 
 // TestAnswerIsSpooledWithTheKeyOfThatMoment: another process has given the store

@@ -79,7 +79,8 @@ func New(adapter StorageAdapter, opts *Options) *Store {
 
 // Close closes the adapter, for all namespaces. Refreshes and logouts under way
 // are finished first, their answers stored or spooled, which takes 40 seconds at
-// most: 20 for the issuer, 20 for a disk that does not answer. No other begins.
+// most: 20 for the issuer, 20 for a disk that does not answer. No other begins. What
+// a refresh or logout calls must not close the store: it would wait for itself.
 func (s *Store) Close() error {
 	s.underWay.close()
 	return s.adapter.Close()
@@ -125,7 +126,7 @@ func (s *Store) OnRefresh(ctx context.Context, response TokenResponse) error {
 // trace. Who asks before a person logs in throws no login away. Errors: ErrLocked,
 // ErrReadOnly and what else the adapter says.
 func (s *Store) Probe(ctx context.Context) error {
-	key := RecordKey{Namespace: s.namespace, Kind: KindPending, Name: "login"}
+	key := RecordKey{Namespace: s.namespace, Kind: KindPending, Name: probeName}
 	payload, err := encodePending(newPending(Token{}, s.now()))
 	if err != nil {
 		return annotate(err, "probe", key)
@@ -142,6 +143,9 @@ func (s *Store) Probe(ctx context.Context) error {
 	}
 	return err
 }
+
+// probeName is no resource server's name: those have no spaces.
+const probeName = "(a login is tried out)"
 
 // Get returns the token of one resource server. ErrNotFound if there is none.
 // It may have expired: see [Token.Expired].
@@ -284,17 +288,21 @@ func (s *Store) delete(ctx context.Context, key RecordKey, with ...RecordKey) er
 		return annotate(err, "delete", key)
 	}
 	err := s.adapter.Update(ctx, func(w Writer) error {
-		if err := w.Delete(key); err != nil {
-			return err
-		}
-		for _, k := range with {
-			if err := w.Delete(k); err != nil && !errors.Is(err, ErrNotFound) {
-				return err
-			}
-		}
-		return nil
+		return remove(w, key, with...)
 	})
 	return annotate(err, "delete", key)
+}
+
+func remove(w Writer, key RecordKey, with ...RecordKey) error {
+	if err := w.Delete(key); err != nil {
+		return err
+	}
+	for _, k := range with {
+		if err := w.Delete(k); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // update runs fn as one Update, in a store that is made if there is none.
