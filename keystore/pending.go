@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -51,6 +52,36 @@ func getPending(r Reader, key RecordKey) (p pending, err error) {
 		p, err = decodePending(payload)
 	}
 	return p, err
+}
+
+// renewalTime is how long after its announcement a refresh has stored or spooled its
+// answer, with some time to spare. A later one is left by who was killed.
+const renewalTime = renewTime + storeTime + 10*time.Second
+
+// Renewing returns the record of a refresh that may be under way at now, by the
+// store's clock: the issuer may have been asked, and its answer be stored nowhere yet.
+// Until it is, the store's key must not end. What is older than 40 seconds, from the
+// future, spends no refresh token or cannot be read does not count.
+func Renewing(r Reader, now time.Time) (k RecordKey, underWay bool, err error) {
+	for key, err := range r.Keys(KindPending) {
+		if err != nil {
+			return RecordKey{}, false, err
+		}
+		p, err := getPending(r, key)
+		switch {
+		case unreadable(err) || errors.Is(err, ErrNotFound):
+		case err != nil:
+			return RecordKey{}, false, err
+		case p.underWay(now):
+			return key, true, nil
+		}
+	}
+	return RecordKey{}, false, nil
+}
+
+func (p pending) underWay(now time.Time) bool {
+	age := now.Sub(time.Unix(p.Began, 0))
+	return p.Spent != fingerprint(Secret{}) && age >= 0 && age < renewalTime
 }
 
 func decodePending(payload []byte) (p pending, err error) {

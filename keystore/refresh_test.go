@@ -455,3 +455,41 @@ func TestKilledAtEveryStep(t *testing.T) {
 		}
 	})
 }
+
+// TestRenewing: only a refresh that may be under way, and spends something, counts.
+func TestRenewing(t *testing.T) {
+	for name, c := range map[string]struct {
+		refresh string
+		age     time.Duration
+		damage  error
+		want    bool
+	}{
+		"just begun":              {"FakeRefresh0", 0, nil, true},
+		"about to end":            {"FakeRefresh0", 39 * time.Second, nil, true},
+		"over":                    {"FakeRefresh0", 40 * time.Second, nil, false},
+		"of the future":           {"FakeRefresh0", -2 * time.Second, nil, false},
+		"without a refresh token": {"", 0, nil, false},
+		"unreadable":              {"FakeRefresh0", 0, keystore.ErrTampered, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			old := fresh(c.refresh)
+			w.put(old)
+			w.Refresh(t.Context(), "rs", func(keystore.Token) bool { return true },
+				func(context.Context, keystore.Token) (keystore.TokenResponse, error) {
+					return keystore.TokenResponse{}, errInjected
+				}, nil)
+			key := keystore.RecordKey{Namespace: keystore.DefaultNamespace, Kind: keystore.KindPending, Name: "rs"}
+			if c.damage != nil {
+				w.damage(key, c.damage)
+			}
+			w.ok(w.Adapter().View(t.Context(), func(r keystore.Reader) error {
+				got, underWay, err := keystore.Renewing(r, start.Add(c.age))
+				if underWay != c.want || underWay && got != key {
+					t.Errorf("%v, %v, want %v", got, underWay, c.want)
+				}
+				return err
+			}))
+		})
+	}
+}

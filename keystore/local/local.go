@@ -171,13 +171,17 @@ func (o *Options) complete() {
 
 // Store returns the store at p. It is made when the first record is written.
 func (p *Place) Store() *keystore.Store {
-	return keystore.New(tended{p.adapter, p}, &keystore.Options{
+	return keystore.New(tended{p.adapter, p}, p.rules())
+}
+
+func (p *Place) rules() *keystore.Options {
+	return &keystore.Options{
 		Namespace: p.opts.Namespace,
 		Clock:     p.opts.Clock,
 		Warn:      p.opts.Warn,
 		Create:    p.create,
 		Spool:     spool.Dir{Getenv: p.opts.Getenv},
-	})
+	}
 }
 
 // Adapter returns the adapter at p. It can also be a keystore.BackupAdapter and

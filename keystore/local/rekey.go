@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -51,8 +52,13 @@ const (
 // whole. Other processes that have the store open go on. What held the key
 // before is removed five minutes later, by whoever then writes to the store.
 //
+// It waits for logins that are being renewed, 45 seconds at most: their answers are
+// stored or spooled with the key before, and what is spooled is stored first. A
+// renewal that failed is waited for too, until 40 seconds after it began.
+//
 // Errors: ErrNotFound without a store; ErrInvalid for a change that this store
-// cannot make; ErrBusy if another process has changed the key meanwhile; those
+// cannot make; ErrBusy if another process has changed the key meanwhile, or a login
+// is still being renewed; those
 // of the key and of any record that cannot be read, which must be removed first.
 func (p *Place) Rekey(ctx context.Context, c Change) error {
 	return keystore.Annotate(p.rekey(ctx, c), keystore.Error{Op: "rekey", Store: p.path})
@@ -62,10 +68,6 @@ func (p *Place) rekey(ctx context.Context, c Change) error {
 	if !p.sealed {
 		return &keystore.Error{Err: keystore.ErrInvalid, Detail: "the records of this store lie in the keychain, and it has no key"}
 	}
-	// What waits in the spool is sealed with the key before.
-	if err := p.Store().Recover(ctx); err != nil {
-		return err
-	}
 	r, err := p.plan(ctx, c)
 	if err != nil {
 		return err
@@ -74,13 +76,44 @@ func (p *Place) rekey(ctx context.Context, c Change) error {
 		p.dropAfter(ctx, r.to, err)
 		return err
 	}
-	if err := p.adapter.Update(context.WithValue(ctx, chosenKey{}, r.chosen), r.apply); err != nil {
+	if err := p.change(ctx, r); err != nil {
 		p.dropUnused(ctx, r.to)
 		return err
 	}
 	p.remember(r.to, r.chosen.id)
 	p.setRetired(r.after)
 	return nil
+}
+
+// renewalWait is how long a rekey waits for logins that are being renewed: longer
+// than any of them takes.
+const renewalWait = 45 * time.Second
+
+// errRenewing: the answer would be sealed with the key before, or not at all.
+var errRenewing = fmt.Errorf("%w: the login is being renewed", keystore.ErrBusy)
+
+// change makes the rekey as soon as no login is being renewed.
+func (p *Place) change(ctx context.Context, r *rekeying) error {
+	for began := time.Now(); ; {
+		err := p.tryChange(ctx, r)
+		if !errors.Is(err, errRenewing) || time.Since(began) >= renewalWait {
+			return err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return keystore.Ended(ctx)
+		}
+	}
+}
+
+// tryChange first stores what waits in the spool, which is sealed with the key before.
+// Nothing is tidied up by the way: r knows the meta record as it is.
+func (p *Place) tryChange(ctx context.Context, r *rekeying) error {
+	if err := keystore.New(p.adapter, p.rules()).Recover(ctx); err != nil {
+		return err
+	}
+	return p.adapter.Update(context.WithValue(ctx, chosenKey{}, r.chosen), r.apply)
 }
 
 // rekeying is one rekey under way.
@@ -281,6 +314,9 @@ func (r *rekeying) apply(w keystore.Writer) error {
 	if headerName(w.Header()) != headerName(r.from) || string(before) != string(r.before) {
 		return &keystore.Error{Err: keystore.ErrBusy, Detail: "another process has changed its key meanwhile"}
 	}
+	if err := r.mayBegin(w); err != nil {
+		return err
+	}
 	if err := w.SetHeader(r.to); err != nil {
 		return err
 	}
@@ -300,6 +336,15 @@ func (r *rekeying) apply(w keystore.Writer) error {
 		}
 	}
 	return nil
+}
+
+// mayBegin returns errRenewing while a login is being renewed.
+func (r *rekeying) mayBegin(w keystore.Writer) error {
+	key, underWay, err := keystore.Renewing(w, r.now())
+	if underWay {
+		err = &keystore.Error{Key: key, Err: errRenewing}
+	}
+	return err
 }
 
 // retired returns the slots of earlier rekeys and those that this one replaces.
