@@ -64,7 +64,7 @@ var outcomes = []struct {
 
 // fail tells err and its remedy, and returns the exit code.
 func (a *app) fail(cmd *cobra.Command, err error) int {
-	a.talk("error: ", "%v", err)
+	a.complain(err)
 	code, hint := a.outcome(err)
 	var usage usageError
 	if errors.As(err, &usage) || isUsage(err) {
@@ -93,6 +93,30 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 
 // advise tells a hint in which {} stands for the command line so far.
 func (a *app) advise(hint string) { a.hint("%s", strings.ReplaceAll(hint, "{}", a.self())) }
+
+// complain tells err, one line for each that errors.Join has put together.
+func (a *app) complain(err error) {
+	for _, e := range apart(err) {
+		a.talk("error: ", "%v", e)
+	}
+}
+
+// apart returns what errors.Join has put together. A line break inside of an error is
+// not one of its.
+func apart(err error) []error {
+	if h, ok := err.(hinted); ok {
+		return apart(h.error)
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok || errors.Join(joined.Unwrap()...).Error() != err.Error() {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, apart(e)...)
+	}
+	return all
+}
 
 func (a *app) outcome(err error) (code int, hint string) {
 	for _, o := range outcomes {

@@ -204,7 +204,11 @@ func (l *loggingIn) explain(err error) error {
 // another account's, or another issuer's at the same resource server.
 func (o opened) hintApart(err error) error {
 	if errors.Is(err, keystore.ErrSubjectMismatch) {
-		return hinted{err, "the new login was revoked; keep the two apart: {} --namespace NAME login; or log out of the old one first: " + o.line("logout")}
+		revoked := "the new login was revoked; "
+		if len(apart(err)) > 1 {
+			revoked = ""
+		}
+		return hinted{err, revoked + "keep the two apart: {} --namespace NAME login; or log out of the old one first: " + o.line("logout")}
 	}
 	return err
 }

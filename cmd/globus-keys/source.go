@@ -167,9 +167,9 @@ func (a *app) each(ctx context.Context, servers []string, do func(resourceServer
 		}
 		if failed++; first == nil {
 			first = err
-		} else {
-			a.talk("error: ", "%v", err)
+			continue
 		}
+		a.complain(err)
 	}
 	if failed > 1 {
 		a.say("%d of %d logins failed", failed, len(servers))
