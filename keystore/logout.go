@@ -45,10 +45,13 @@ func (s *Store) logout(ctx context.Context, key RecordKey, revoke func(context.C
 	if err == nil || errors.Is(err, ErrNotFound) {
 		s.unspool(ctx, key)
 	}
-	if revoke != nil && errors.Is(err, ErrNotFound) {
+	switch {
+	case err == nil || revoke == nil || errors.Is(err, ErrBusy):
+		return err
+	case errors.Is(err, ErrNotFound):
 		return nil // somebody has removed meanwhile what was revoked
 	}
-	return err
+	return &Error{Err: err, Detail: "its tokens are revoked at the issuer, and it is still here"}
 }
 
 // removeLogin removes the login if it is still that which was stored.
@@ -66,13 +69,13 @@ func removeLogin(w Writer, key RecordKey, stored Token) error {
 // revoke revokes the token that is stored, or waits in the spool to be, and returns
 // the stored one.
 func (s *Store) revoke(ctx context.Context, key RecordKey, revoke func(context.Context, Token) error) (stored Token, err error) {
-	stored, _, _ = s.current(ctx, key) // what the one that waits was spent for, if it still waits then
+	stored, _ = s.current(ctx, key) // what the one that waits was spent for, if it still waits then
 	t, err := s.adopt(ctx, key)
 	if t.AccessToken.IsZero() {
 		if err != nil {
 			return Token{}, err
 		}
-		if stored, _, err = s.current(ctx, key); err != nil {
+		if stored, err = s.current(ctx, key); err != nil {
 			return Token{}, err
 		}
 		t = stored

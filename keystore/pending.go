@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -13,18 +14,30 @@ import (
 // pending is the record of a refresh under way: the proof that the store can be
 // written, and what to say if the process is gone when the next one finds it.
 type pending struct {
-	Began int64  `json:"began"` // Unix time
-	PID   int    `json:"pid"`
-	Host  string `json:"host,omitempty"`
+	try
 	Spent string `json:"spent"` // SHA-256 of the refresh token, hexadecimal
+
+	// First is the first try with this refresh token of which nothing more was
+	// heard: it may have spent it.
+	First *try `json:"first,omitempty"`
+
+	// Refused is when the issuer said that the refresh token is dead, Unix time.
+	Refused int64 `json:"refused,omitempty"`
 
 	// Answer is the payload of the token that it was spent for, in the spool.
 	Answer json.RawMessage `json:"answer,omitempty"`
 }
 
-func (p pending) String() string {
+// try is one process's.
+type try struct {
+	Began int64  `json:"began"` // Unix time
+	PID   int    `json:"pid"`
+	Host  string `json:"host,omitempty"`
+}
+
+func (t try) String() string {
 	return fmt.Sprintf("process %d on %s began to renew it at %s and has stored no answer",
-		p.PID, p.Host, time.Unix(p.Began, 0).UTC().Format(time.RFC3339))
+		t.PID, t.Host, time.Unix(t.Began, 0).UTC().Format(time.RFC3339))
 }
 
 func newPending(t Token, now time.Time) pending {
@@ -32,7 +45,47 @@ func newPending(t Token, now time.Time) pending {
 	if err != nil {
 		host = "an unknown host"
 	}
-	return pending{Began: now.Unix(), PID: os.Getpid(), Host: host, Spent: fingerprint(t.RefreshToken)}
+	return pending{try: try{now.Unix(), os.Getpid(), host}, Spent: fingerprint(t.RefreshToken)}
+}
+
+// after returns p with what found, the record before it, tells of its refresh token.
+func (p pending) after(found pending) pending {
+	switch {
+	case found.Spent != p.Spent:
+	case found.First != nil:
+		p.First = found.First
+	case found.Refused == 0:
+		p.First = &found.try
+	}
+	return p
+}
+
+// Refused returns when the issuer said that the login's refresh token is dead, which
+// only a new login mends. Zero: it has not said so. ErrNotFound if there is no login.
+func (s *Store) Refused(ctx context.Context, resourceServer string) (time.Time, error) {
+	key := s.token(resourceServer)
+	var when time.Time
+	err := s.view(ctx, "get", key, func(r Reader) error {
+		t, p, err := readLogin(r, key)
+		if err == nil && p.Spent == fingerprint(t.RefreshToken) {
+			when = at(p.Refused)
+		}
+		return err
+	})
+	return when, err
+}
+
+// readLogin returns a token, and the record of a refresh that was begun and not
+// finished, if there is one that can be read.
+func readLogin(r Reader, key RecordKey) (t Token, p pending, err error) {
+	if t, err = getToken(r, key); err != nil {
+		return Token{}, pending{}, err
+	}
+	p, err = getPending(r, pendingKey(key))
+	if errors.Is(err, ErrNotFound) || unreadable(err) {
+		return t, pending{}, nil
+	}
+	return t, p, err
 }
 
 func fingerprint(refreshToken Secret) string {
@@ -81,10 +134,13 @@ func Renewing(r Reader, now time.Time) (k RecordKey, underWay bool, err error) {
 
 func (p pending) underWay(now time.Time) bool {
 	age := now.Sub(time.Unix(p.Began, 0))
-	return p.Spent != fingerprint(Secret{}) && age >= 0 && age < renewalTime
+	return p.Refused == 0 && p.Spent != fingerprint(Secret{}) && age >= 0 && age < renewalTime
 }
 
 func decodePending(payload []byte) (p pending, err error) {
-	err = decodeKnown(payload, &p, "began", "pid", "host", "spent", "answer")
+	err = decodeKnown(payload, &p, "began", "pid", "host", "spent", "first", "refused", "answer")
+	if err == nil && !inRange(p.Refused) {
+		err = corrupt("a time of the record is out of range")
+	}
 	return p, err
 }

@@ -174,7 +174,8 @@ type renewal struct {
 	key  RecordKey
 	held func(error) // told why the answer is stored nowhere yet
 
-	renewed bool // the token is the issuer's answer to this renewal
+	renewed bool    // the token is the issuer's answer to this renewal
+	note    pending // as it was announced
 
 	store  StoreID // known once it is announced, and so is
 	sealer Sealer  // what seals the store's records, if it says so
@@ -198,7 +199,7 @@ func (r *renewal) refresh(ctx context.Context, stale func(Token) bool, renew Ren
 	if err != nil { // what is stored has been spent for what waits
 		return Token{}, err
 	}
-	now, found, err := r.current(ctx, r.key)
+	now, err := r.current(ctx, r.key)
 	if err != nil || !stale(now) {
 		return now, err
 	}
@@ -218,9 +219,9 @@ func (r *renewal) refresh(ctx context.Context, stale func(Token) bool, renew Ren
 		}
 		// Somebody who takes no lock may have renewed it: a dead refresh token
 		// says nothing about another one.
-		now, _, viewErr := r.current(ctx, r.key)
+		now, viewErr := r.current(ctx, r.key)
 		if viewErr != nil || now.sameLogin(old) || !again {
-			return Token{}, dead(err, old, found)
+			return Token{}, r.dead(ctx, err)
 		}
 	}
 }
@@ -232,21 +233,13 @@ func call(ctx context.Context, renew Renew, old Token) (TokenResponse, error) {
 	return renew(ctx, old)
 }
 
-// current returns the token, and the record of a refresh that was begun and not
-// finished, if there is one that can be read.
-func (s *Store) current(ctx context.Context, key RecordKey) (t Token, found pending, err error) {
+// current returns the token as it is stored.
+func (s *Store) current(ctx context.Context, key RecordKey) (t Token, err error) {
 	err = s.adapter.View(ctx, func(r Reader) error {
-		var err error
-		if t, err = getToken(r, key); err != nil {
-			return err
-		}
-		found, err = getPending(r, pendingKey(key))
-		if errors.Is(err, ErrNotFound) || unreadable(err) {
-			err = nil
-		}
+		t, err = getToken(r, key)
 		return err
 	})
-	return t, found, err
+	return t, err
 }
 
 // announce writes the pending record of what is stored, if that is still stale and
@@ -261,7 +254,12 @@ func (r *renewal) announce(ctx context.Context, stale func(Token) bool) (old Tok
 		if _, err := r.admit(w, TokenResponse{Tokens: []Token{old}}); err != nil {
 			return err
 		}
-		payload, err := encodePending(newPending(old, r.now()))
+		_, found, err := readLogin(w, r.key)
+		if err != nil {
+			return err
+		}
+		r.note = newPending(old, r.now()).after(found)
+		payload, err := encodePending(r.note)
 		if err != nil {
 			return err
 		}
@@ -326,34 +324,54 @@ func (s *Store) swap(ctx context.Context, key RecordKey, old Token, response Tok
 	there := *s
 	there.create = nil
 	err = there.update(ctx, "", func(w Writer, warn func(error)) error {
-		if t, err = getToken(w, key); err != nil {
-			return err
-		}
-		if t.sameLogin(old) {
-			if err := s.put(w, warn, response); err != nil {
-				return err
-			}
-			if t, err = getToken(w, key); err != nil {
-				return err
-			}
-		}
-		if err := w.Delete(pendingKey(key)); err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		return nil
+		t, err = s.exchange(w, warn, key, old, response)
+		return blame(err)
 	})
 	return t, err
 }
 
-// worthAnotherTry: a disk may have room again, a keychain be unlocked, a store that
-// somebody has damaged be restored. What is wrong with the answer stays so.
-func worthAnotherTry(err error) bool {
-	for _, final := range []error{ErrNotFound, ErrInvalid, ErrTooLarge, ErrSubjectMismatch} {
-		if errors.Is(err, final) {
-			return false
+// exchange is swap inside of its Update.
+func (s *Store) exchange(w Writer, warn func(error), key RecordKey, old Token, response TokenResponse) (Token, error) {
+	t, err := getToken(w, key)
+	if err != nil {
+		return t, err
+	}
+	if t.sameLogin(old) {
+		if err := s.put(w, warn, response); err != nil {
+			return t, err
+		}
+		if t, err = getToken(w, key); err != nil {
+			return t, err
 		}
 	}
-	return true
+	if err := w.Delete(pendingKey(key)); err != nil && !errors.Is(err, ErrNotFound) {
+		return t, err
+	}
+	return t, nil
+}
+
+// unfit is an error of the answer, or of the login that it is for: as against one of
+// the store or its key, which can be mended.
+type unfit struct{ error }
+
+func (u unfit) Unwrap() error { return u.error }
+
+// blame marks what the answer cannot be stored for, however often it is tried.
+func blame(err error) error {
+	for _, final := range []error{ErrInvalid, ErrTooLarge, ErrSubjectMismatch} {
+		if errors.Is(err, final) {
+			return unfit{err}
+		}
+	}
+	return err
+}
+
+// worthAnotherTry: a disk may have room again, a keychain be unlocked, a store that
+// somebody has damaged be restored. A login that is gone, and what is wrong with the
+// answer, stays so.
+func worthAnotherTry(err error) bool {
+	_, hopeless := errors.AsType[unfit](err)
+	return !hopeless && !errors.Is(err, ErrNotFound)
 }
 
 // answers reports whether the response has the token that was asked for.
@@ -376,11 +394,32 @@ func (t Token) sameLogin(old Token) bool {
 	return t.RefreshToken.Equal(old.RefreshToken)
 }
 
-// dead names who may have spent the refresh token without storing the answer.
-func dead(err error, old Token, found pending) error {
+// dead notes that the refresh token is, for those who only look, and names who may
+// have spent it without storing the answer.
+func (r *renewal) dead(ctx context.Context, err error) error {
 	detail := "the issuer does not take its refresh token any more"
-	if found.Spent == fingerprint(old.RefreshToken) {
-		detail += "; " + found.String()
+	if r.note.First != nil {
+		detail += "; " + r.note.First.String()
+	}
+	r.note.Refused = r.now().Unix()
+	if noteErr := r.write(ctx, r.note); noteErr != nil {
+		r.warn(annotate(noteErr, "refresh", r.key))
 	}
 	return &Error{Err: fmt.Errorf("%w (%w)", ErrLoginRequired, err), Detail: detail}
+}
+
+// write puts p in the place of the pending record that it is a later state of.
+func (r *renewal) write(ctx context.Context, p pending) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	payload, err := encodePending(p)
+	if err != nil {
+		return err
+	}
+	return r.adapter.Update(ctx, func(w Writer) error {
+		if now, err := getPending(w, pendingKey(r.key)); err != nil || now.try != p.try {
+			return nil // a login or a logout has removed it
+		}
+		return w.Put(pendingKey(r.key), payload)
+	})
 }

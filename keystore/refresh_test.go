@@ -240,6 +240,64 @@ func TestProcessThatSpentTheTokenIsNamed(t *testing.T) {
 	}
 }
 
+// TestCulpritIsNamedForEver, and nobody else: not who was told no, and not those who
+// have tried since.
+func TestCulpritIsNamedForEver(t *testing.T) {
+	s, i := expired(t, memory.New())
+	_, err := s.Refresh(t.Context(), "rs", over, func(ctx context.Context, old keystore.Token) (keystore.TokenResponse, error) {
+		i.renew(ctx, old)
+		return keystore.TokenResponse{}, errors.New("killed here")
+	}, nil)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	first := ""
+	for n := range 3 {
+		_, err := s.Refresh(t.Context(), "rs", over, i.renew, nil)
+		if first == "" {
+			first = err.Error()
+		}
+		if !strings.Contains(err.Error(), "began to renew it at") || err.Error() != first {
+			t.Errorf("try %d: %v, want as the first: %s", n, err, first)
+		}
+	}
+}
+
+// TestDeadRefreshTokenIsNoted for those who only look; a new login ends that.
+func TestDeadRefreshTokenIsNoted(t *testing.T) {
+	s, i := expired(t, memory.New())
+	refused := func() bool {
+		t.Helper()
+		at, err := s.Refused(t.Context(), "rs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !at.IsZero()
+	}
+	if refused() {
+		t.Error("nobody has asked yet")
+	}
+	i.alive = "FakeAnother"
+	for range 3 {
+		_, err := s.Refresh(t.Context(), "rs", over, i.renew, nil)
+		if !errors.Is(err, keystore.ErrLoginRequired) || strings.Contains(err.Error(), "process") {
+			t.Errorf("%v, want that a login is required, and nobody's fault", err)
+		}
+		if !refused() {
+			t.Error("it is not noted")
+		}
+	}
+	if err := s.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{fresh("FakeNewLogin")}}); err != nil {
+		t.Fatal(err)
+	}
+	if refused() {
+		t.Error("a new login is taken for the dead one")
+	}
+	if _, err := s.Refused(t.Context(), "other"); !errors.Is(err, keystore.ErrNotFound) {
+		t.Errorf("no login: %v", err)
+	}
+}
+
 // TestRefreshTokenRenewedByOthers who take no lock: the stored one is tried, once.
 func TestRefreshTokenRenewedByOthers(t *testing.T) {
 	s, i := expired(t, memory.New())

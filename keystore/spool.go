@@ -174,7 +174,7 @@ func (s *Store) passOver(err error, key RecordKey) error {
 // successor returns the stored token and what the spool has in its place; a zero
 // one if that is of no use: damaged, or not what the stored token was spent for.
 func (s *Store) successor(ctx context.Context, sealer Sealer, key RecordKey, sealed []byte) (old, answer Token, err error) {
-	old, _, err = s.current(ctx, key)
+	old, err = s.current(ctx, key)
 	if errors.Is(err, ErrNotFound) {
 		return Token{}, Token{}, nil
 	}

@@ -176,7 +176,7 @@ func TestAnswerThatCannotBeStoredIsSpooled(t *testing.T) {
 // TestAnswerOutlivesAStoreThatIsDamaged meanwhile: the user may restore it, at once or
 // later.
 func TestAnswerOutlivesAStoreThatIsDamaged(t *testing.T) {
-	for _, damage := range []error{keystore.ErrTampered, keystore.ErrCorrupt, keystore.ErrNoSeal} {
+	for _, damage := range []error{keystore.ErrTampered, keystore.ErrCorrupt, keystore.ErrNoSeal, keystore.ErrInvalid} {
 		for when, tries := range map[string]int64{"at once": 3, "later": 0} {
 			t.Run(damage.Error()+", restored "+when, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -55,6 +56,7 @@ var outcomes = []struct {
 	{context.DeadlineExceeded, 6, "try again"},
 	{keystore.ErrReadOnly, 6, "make the directory of the store writable, or name another store with --store file:PATH"},
 	{keystore.ErrUnavailable, 6, ""},
+	{syscall.ENOSPC, 6, "make room on the disk of the store, and try again"},
 	{keystore.ErrTooLarge, 1, ""},
 	{keystore.ErrInvalid, 2, ""},
 	{keystore.ErrNotFound, 3, "{} status shows what is stored"},

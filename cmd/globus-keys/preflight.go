@@ -27,8 +27,8 @@ func (a *app) preflightCommand() *cobra.Command {
 say which will not, and why: exit code 8, or 4 if one is over already.
 
 What is known without asking anybody: when an access token expires that cannot be
-renewed; when the issuer forgets a refresh token that nobody uses (Globus Auth:
-six months); and how long a session policy lets a login last, if config.toml says
+renewed, or whose refresh token the issuer has refused; when the issuer forgets
+one that nobody uses (Globus Auth: six months); and how long a session policy lets a login last, if config.toml says
 so under [sessions]. An administrator, or a policy that nobody has written
 down, can end a login sooner.`,
 		Example: "  globus-keys preflight --for 72h transfer && sbatch job.sh",
@@ -94,8 +94,12 @@ func (o opened) look(ctx context.Context, s *settings.Settings, rs string, neede
 	if err != nil {
 		return outlook{ResourceServer: rs, err: err}
 	}
+	refused, err := o.store.Refused(ctx, rs)
+	if err != nil {
+		return outlook{ResourceServer: rs, err: err}
+	}
 	now := o.store.Now()
-	until, reason := end(t, sessionLimit(s, rs))
+	until, reason := end(t, sessionLimit(s, rs), refused)
 	look := outlook{ResourceServer: rs, Lasts: until.IsZero() || !until.Before(now.Add(needed)), Reason: reason}
 	if !until.IsZero() {
 		look.Until = until.Unix()
@@ -125,8 +129,8 @@ func sessionLimit(s *settings.Settings, rs string) (shortest time.Duration) {
 }
 
 // end is when the login is over as far as is known, zero if nothing is, and what
-// ends it.
-func end(t keystore.Token, session time.Duration) (until time.Time, reason string) {
+// ends it. refused is when the issuer said that its refresh token is dead.
+func end(t keystore.Token, session time.Duration, refused time.Time) (until time.Time, reason string) {
 	sooner := func(at time.Time, why string) {
 		if until.IsZero() || at.Before(until) {
 			until, reason = at, why
@@ -134,6 +138,9 @@ func end(t keystore.Token, session time.Duration) (until time.Time, reason strin
 	}
 	if !t.Renewable() {
 		sooner(cmp.Or(t.ExpiresAt, time.Unix(0, 0)), "its access token cannot be renewed") // of unknown end: it is over
+	}
+	if !refused.IsZero() {
+		sooner(cmp.Or(t.ExpiresAt, time.Unix(0, 0)), "the issuer has refused its refresh token")
 	}
 	if at, idle := forgotten(t); !at.IsZero() {
 		sooner(at, "the issuer forgets what is not used for "+roughly(idle))

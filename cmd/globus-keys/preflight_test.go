@@ -25,25 +25,27 @@ func TestWhatEndsALogin(t *testing.T) {
 		session time.Duration
 		until   time.Time
 		reason  string
+		refused time.Time
 	}{
-		"renewable":         {renewable, 0, time.Time{}, ""},
-		"no refresh token":  {with(func(t *keystore.Token) { t.RefreshToken = keystore.Secret{} }), 0, at, "cannot be renewed"},
-		"whose is not said": {with(func(t *keystore.Token) { t.ClientID = "" }), 0, at, "cannot be renewed"},
+		"renewable":         {renewable, 0, time.Time{}, "", time.Time{}},
+		"no refresh token":  {with(func(t *keystore.Token) { t.RefreshToken = keystore.Secret{} }), 0, at, "cannot be renewed", time.Time{}},
+		"whose is not said": {with(func(t *keystore.Token) { t.ClientID = "" }), 0, at, "cannot be renewed", time.Time{}},
 		"nor its end": {with(func(t *keystore.Token) { t.ClientID, t.ExpiresAt = "", time.Time{} }), 0,
-			time.Unix(0, 0), "cannot be renewed"},
-		"of Globus":                   {with(func(t *keystore.Token) { t.Issuer, t.Used = globus, at }), 0, at.Add(180 * day), "not used for 180 days"},
-		"of Globus, last use unknown": {with(func(t *keystore.Token) { t.Issuer = globus }), 0, time.Time{}, ""},
+			time.Unix(0, 0), "cannot be renewed", time.Time{}},
+		"of Globus":                   {with(func(t *keystore.Token) { t.Issuer, t.Used = globus, at }), 0, at.Add(180 * day), "not used for 180 days", time.Time{}},
+		"of Globus, last use unknown": {with(func(t *keystore.Token) { t.Issuer = globus }), 0, time.Time{}, "", time.Time{}},
 		"a client of Globus": {with(func(t *keystore.Token) { // its secret is not forgotten
 			t.Issuer, t.Used, t.RefreshToken, t.Grant = globus, at, keystore.Secret{}, keystore.GrantClientCredentials
-		}), 0, time.Time{}, ""},
-		"a policy":                {with(func(t *keystore.Token) { t.LoggedIn = at }), 11 * time.Hour, at.Add(11 * time.Hour), "session policy"},
-		"a policy, login unknown": {renewable, 11 * time.Hour, time.Time{}, ""},
+		}), 0, time.Time{}, "", time.Time{}},
+		"a policy":                {with(func(t *keystore.Token) { t.LoggedIn = at }), 11 * time.Hour, at.Add(11 * time.Hour), "session policy", time.Time{}},
+		"a policy, login unknown": {renewable, 11 * time.Hour, time.Time{}, "", time.Time{}},
 		"the policy first": {with(func(t *keystore.Token) { t.Issuer, t.Used, t.LoggedIn = globus, at, at }), 11 * time.Hour,
-			at.Add(11 * time.Hour), "session policy"},
+			at.Add(11 * time.Hour), "session policy", time.Time{}},
 		"the idle limit first": {with(func(t *keystore.Token) { t.Issuer, t.Used, t.LoggedIn = globus, at, at }), 365 * day,
-			at.Add(180 * day), "not used for 180 days"},
+			at.Add(180 * day), "not used for 180 days", time.Time{}},
+		"refused": {with(func(t *keystore.Token) {}), 0, at, "refused its refresh token", at.Add(-time.Hour)},
 	} {
-		until, reason := end(c.token, c.session)
+		until, reason := end(c.token, c.session, c.refused)
 		if !until.Equal(c.until) || !strings.Contains(reason, c.reason) || (reason == "") != (c.reason == "") {
 			t.Errorf("%s: %v, %q, want %v, %q", name, until, reason, c.until, c.reason)
 		}

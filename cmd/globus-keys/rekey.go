@@ -23,7 +23,7 @@ has the old key cannot read what is written from then on. Programs that have the
 store open go on.
 
 Copies of the store that somebody made before can still be read with the old key:
-if they matter, log in again, or revoke the logins at their issuer.
+if they matter, log out, which revokes the logins at their issuer, and log in again.
 
 Recovery recipients (age1...) can read all records with stock age, and write
 none: whoever holds their identity needs neither keychain nor passphrase.

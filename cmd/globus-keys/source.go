@@ -92,12 +92,16 @@ func (o opened) servers(ctx context.Context, args []string) ([]string, error) {
 // make one.
 func (o opened) loginHint(ctx context.Context, resourceServer string, err error) error {
 	refused, _ := errors.AsType[*oauth.Error](err)
-	if !errors.Is(err, keystore.ErrLoginRequired) && (refused == nil || refused.Code != "invalid_client") {
+	unknown := refused != nil && refused.Code == "invalid_client"
+	if !errors.Is(err, keystore.ErrLoginRequired) && !unknown {
 		return err
 	}
 	line := o.loginLine(ctx)
 	if t, err := o.store.Get(ctx, resourceServer); err == nil && t.Grant == keystore.GrantClientCredentials {
-		line += " --flow client-credentials --client-secret-file FILE"
+		line += " --flow client-credentials"
+		if unknown {
+			line += " --client-secret-file FILE"
+		}
 	}
 	return hinted{err, line + " logs in again"}
 }

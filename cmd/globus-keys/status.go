@@ -170,7 +170,20 @@ func (st *storeStatus) login(ctx context.Context, store *keystore.Store, key key
 	case err != nil:
 		return l, err
 	}
-	return describe(l, t, store.Now()), nil
+	refused, err := store.Refused(ctx, key.Name)
+	return describe(l, t, store.Now()).renewing(t, refused), err
+}
+
+// renewing adds what becomes of a login when its access token is over.
+func (l loginStatus) renewing(t keystore.Token, refused time.Time) loginStatus {
+	switch {
+	case !t.Renewable():
+	case !refused.IsZero():
+		l.Refreshable, l.Note = false, "the issuer does not take its refresh token any more: log in again"
+	case l.State == "expired" && l.Note == "":
+		l.Note = "renewed when it is used"
+	}
+	return l
 }
 
 func describe(l loginStatus, t keystore.Token, now time.Time) loginStatus {

@@ -42,8 +42,11 @@ func (l *loggingIn) wanted(ctx context.Context, o opened) (w wanted, err error) 
 	if err := o.room(ctx, account, w.issuer); err != nil {
 		return w, err
 	}
-	if w.credentials, err = l.credentials(s, account, w.issuer); err != nil {
+	if w.credentials, err = l.credentials(ctx, o, s, account, w.issuer); err != nil {
 		return w, err
+	}
+	if w.flow == "client-credentials" && w.credentials.Secret.IsZero() {
+		return w, usageError{fmt.Errorf("--flow client-credentials needs --client-secret-file")}
 	}
 	return w, l.ask(ctx, &w, o, s)
 }
@@ -63,8 +66,6 @@ func (l *loggingIn) chooseFlow() (string, error) {
 	switch {
 	case l.flow != "" && !slices.Contains(loginFlows, l.flow):
 		return "", usageError{fmt.Errorf("--flow is one of %s", strings.Join(loginFlows, ", "))}
-	case l.flow == "client-credentials" && l.secretFile == "":
-		return "", usageError{fmt.Errorf("--flow client-credentials needs --client-secret-file")}
 	case l.flow != "":
 		return l.flow, nil
 	case browse.Possible(l.getenv):
@@ -73,16 +74,16 @@ func (l *loggingIn) chooseFlow() (string, error) {
 	return "paste", nil
 }
 
-func (l *loggingIn) credentials(s *settings.Settings, account keystore.Account, issuer string) (oauth.Credentials, error) {
-	c := oauth.Credentials{ID: cmp.Or(l.clientID, registered(s, account, issuer))}
+func (l *loggingIn) credentials(ctx context.Context, o opened, s *settings.Settings, account keystore.Account, issuer string) (c oauth.Credentials, err error) {
+	c.ID = cmp.Or(l.clientID, registered(s, account, issuer))
 	if c.ID == "" {
 		return c, hinted{usageError{unknownClient(s, issuer)}, registering(issuer)}
 	}
-	if l.secretFile == "" {
-		return c, nil
+	if l.secretFile != "" {
+		c.Secret, err = local.ReadSecret(l.secretFile, l.getenv)
+	} else {
+		c.Secret, err = oauth.KeptSecret(ctx, o.store, issuer, c.ID)
 	}
-	var err error
-	c.Secret, err = local.ReadSecret(l.secretFile, l.getenv)
 	return c, err
 }
 

@@ -188,11 +188,11 @@ func TestKeysThatAreTried(t *testing.T) {
 func FuzzCallback(f *testing.F) {
 	a := newAttempt(f, Provider{Issuer: "https://login.example", TokenEndpoint: "https://login.example/token",
 		AuthorizationEndpoint: "https://login.example/go"}, LoginOptions{Scopes: []string{"openid"}})
-	a.state, a.nonce, a.verifier = "fake-state-0123456789", "fake-nonce-0123456789", "fake-verifier-0123456789"
+	a.state, a.nonce, a.verifier = callbackSecrets[0], callbackSecrets[1], callbackSecrets[2]
 	for _, text := range []string{
 		"code=fake-code&state=fake-state-0123456789",
 		"code=fake-code&state=fake-state-0123456789&iss=https%3A%2F%2Flogin.example",
-		"error=access_denied&state=fake-state-0123456789", "error=fake-state-0123456789&state=fake-state-0123456789",
+		"error=access_denied&state=fake-state-0123456789", "error=fake-&state=fake-state-0123456789", "error=fake-state-0123456789&state=fake-state-0123456789",
 		"state=fake-state-0123456789&state=fake-state-0123456789", "code=%zz", "a;b", "", "fake-code", "  fake-code\n",
 	} {
 		f.Add(text)
@@ -224,7 +224,21 @@ func checkRead(t *testing.T, code keystore.Secret, err error) {
 	if (err == nil) != visibleText(code.Reveal(), maxToken) || err != nil && !code.IsZero() {
 		t.Fatalf("there is the code %q, and %v", code.Reveal(), err)
 	}
-	if err != nil && (strings.Contains(err.Error(), "fake-") || !asciiText(err.Error(), 300)) {
+	if err == nil {
+		return
+	}
+	if !asciiText(err.Error(), 300) {
 		t.Fatalf("the error is %q", err)
 	}
+	const echo = 8 // letters in a row, as Error.Code says
+	for _, secret := range callbackSecrets {
+		for i := 0; i+echo <= len(secret); i++ {
+			if strings.Contains(strings.ToLower(err.Error()), secret[i:i+echo]) {
+				t.Fatalf("the error is %q", err)
+			}
+		}
+	}
 }
+
+// callbackSecrets are state, nonce and verifier of the login of FuzzCallback.
+var callbackSecrets = [3]string{"fake-state-0123456789", "fake-nonce-0123456789", "fake-verifier-0123456789"}

@@ -19,6 +19,10 @@
 // [Discover]. A program that has a refresher of its own gives it [OnTokenChange], or
 // the store's OnRefresh.
 //
+// A renewal under way is finished by the Store's Close. A program that catches SIGINT
+// and SIGTERM, and closes its store before it exits, loses no answer that an issuer has
+// given; os.Exit and log.Fatal run no deferred calls.
+//
 // # What goes where
 //
 // A refresh token and a client's secret go to the endpoints that were recorded,

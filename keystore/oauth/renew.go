@@ -81,7 +81,7 @@ func clientOf(ctx context.Context, store *keystore.Store, t keystore.Token, know
 	c := Credentials{ID: t.ClientID}
 	if known != nil && known.provider.Issuer == t.Issuer && known.credentials.ID == t.ClientID {
 		c.Secret = known.credentials.Secret
-	} else if c.Secret, err = keptSecret(ctx, store, t.Issuer, t.ClientID); err != nil {
+	} else if c.Secret, err = KeptSecret(ctx, store, t.Issuer, t.ClientID); err != nil {
 		return nil, err
 	}
 	return NewClient(p, c, clocked(opts, store))
@@ -122,9 +122,9 @@ func (r clientRecord) is(issuer, clientID string) bool {
 	return r.ID == clientID && (r.Issuer == issuer || r.Issuer == "" && isGlobus(issuer))
 }
 
-// keptSecret returns the secret that the namespace keeps for a client; zero if that
-// is a public one.
-func keptSecret(ctx context.Context, store *keystore.Store, issuer, clientID string) (keystore.Secret, error) {
+// KeptSecret returns the secret that the namespace keeps for a client at an issuer,
+// since it has logged in; zero if it keeps none.
+func KeptSecret(ctx context.Context, store *keystore.Store, issuer, clientID string) (keystore.Secret, error) {
 	var r clientRecord
 	err := store.GetConfig(ctx, ClientConfig, &r)
 	if errors.Is(err, keystore.ErrNotFound) || err == nil && !r.is(issuer, clientID) {
