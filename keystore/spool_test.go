@@ -18,6 +18,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/rundir"
 	"github.com/globus-keys/globus-keys/internal/spool"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keystoretest"
@@ -93,6 +94,22 @@ func (s *spooling) ok(err error) {
 
 func (s *spooling) dir() spool.Dir {
 	return spool.Dir{Getenv: func(string) string { return s.runtime }}
+}
+
+// place is the directory of the spool's, which is there then.
+func (s *spooling) place() string {
+	s.Helper()
+	dir, err := rundir.Make(s.dir().Getenv)
+	s.ok(err)
+	return dir
+}
+
+// plant puts a file in the place of that directory.
+func (s *spooling) plant() {
+	s.Helper()
+	dir := s.place()
+	s.ok(os.Remove(dir))
+	s.ok(os.WriteFile(dir, nil, 0o600))
 }
 
 // store is another process's.
@@ -345,7 +362,7 @@ func TestSpoolThatIsOfNoUse(t *testing.T) {
 		return data
 	}
 	file := func(s *spooling) string {
-		found, err := filepath.Glob(filepath.Join(s.runtime, "globus-keys", "spool", "*", "*.json"))
+		found, err := filepath.Glob(filepath.Join(s.place(), "spool", "*", "*.json"))
 		if err != nil || len(found) != 1 {
 			s.Fatalf("the spool has %v, %v", found, err)
 		}
@@ -466,7 +483,7 @@ func TestSpoolOlderThanTheStore(t *testing.T) {
 // store can be written.
 func TestNoSpoolAtAll(t *testing.T) {
 	s := newSpooling(t)
-	s.ok(os.WriteFile(filepath.Join(s.runtime, "globus-keys"), nil, 0o600))
+	s.plant()
 	if got, err := s.refresh(s.store(), over); err != nil || got != "FakeRefresh1" {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -545,7 +562,7 @@ func TestSpoolsAreMadeWhenNeeded(t *testing.T) {
 func TestAnswerIsHeldWhereThereIsNoSpool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t)
-		s.ok(os.WriteFile(filepath.Join(s.runtime, "globus-keys"), nil, 0o600))
+		s.plant()
 		s.issuer.during = func() { s.adapter.broken.Store(true) }
 		holder := s.store()
 		told := make(chan keystore.Token, 1)
@@ -572,7 +589,7 @@ func TestAnswerIsHeldWhereThereIsNoSpool(t *testing.T) {
 func TestCloseEndsTheHolding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSpooling(t)
-		s.ok(os.WriteFile(filepath.Join(s.runtime, "globus-keys"), nil, 0o600))
+		s.plant()
 		s.issuer.during = func() { s.adapter.broken.Store(true) }
 		holder := s.store()
 		if _, err := s.refresh(holder, over); !errors.Is(err, keystore.ErrReadOnly) {
