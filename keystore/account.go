@@ -90,6 +90,7 @@ func (s *Store) mustBeEmpty(r Reader) error {
 const (
 	otherIdentity = "the namespace belongs to another identity"
 	otherIssuer   = "the namespace has another issuer's login there"
+	otherKind     = "the namespace has a login of another kind there, a person's or a client's own"
 )
 
 func mismatch(key RecordKey, detail string) error {

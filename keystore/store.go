@@ -229,6 +229,8 @@ func (s *Store) put(w Writer, warn func(error), response TokenResponse) error {
 			return mismatch(s.token(t.ResourceServer), otherIdentity)
 		case err == nil && !same(prev.Issuer, t.Issuer):
 			return mismatch(s.token(t.ResourceServer), otherIssuer)
+		case err == nil && t.displaces(prev):
+			return mismatch(s.token(t.ResourceServer), otherKind)
 		case err == nil:
 			t = t.renewed(prev)
 		case unreadable(err):

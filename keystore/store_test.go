@@ -116,7 +116,6 @@ func TestNewLoginInheritsFromItsOwnOnly(t *testing.T) {
 	moved := keystore.Endpoints{Token: "https://elsewhere.example/token"}
 	none := func(*keystore.Token) {}
 	at := func(e keystore.Endpoints) func(*keystore.Token) { return func(t *keystore.Token) { t.Endpoints = e } }
-	itself := func(t *keystore.Token) { t.Grant = keystore.GrantClientCredentials }
 	for name, c := range map[string]struct {
 		stored, login func(*keystore.Token)
 		inherits      bool
@@ -133,8 +132,6 @@ func TestNewLoginInheritsFromItsOwnOnly(t *testing.T) {
 		"person not stored":               {ofNobody, none, false, recorded},
 		"person not known now":            {none, ofNobody, false, recorded},
 		"nobody known":                    {ofNobody, ofNobody, false, recorded},
-		"the client itself":               {none, itself, false, recorded},
-		"the client itself before":        {itself, none, false, recorded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -149,6 +146,27 @@ func TestNewLoginInheritsFromItsOwnOnly(t *testing.T) {
 				t.Errorf("the login is now %+v, want %+v", got, login)
 			}
 		})
+	}
+}
+
+// A client's own login is somebody else's than a person's: neither takes the place of
+// the other. A renewal says nothing of that.
+func TestLoginOfAnotherKindIsRefused(t *testing.T) {
+	itself := func(t *keystore.Token) {
+		t.Grant, t.RefreshToken, t.IdentityID = keystore.GrantClientCredentials, keystore.Secret{}, ""
+	}
+	none := func(*keystore.Token) {}
+	for name, kinds := range map[string][2]func(*keystore.Token){"a person's": {none, itself}, "a client's": {itself, none}} {
+		w := newWorld(t)
+		w.put(tokenWith(kinds[0]))
+		before := dump(t, w.Adapter())
+		w.fails(w.Put(t.Context(), response(tokenWith(newAccess, loggedIn, kinds[1]))), keystore.ErrSubjectMismatch)
+		if after := dump(t, w.Adapter()); !maps.Equal(before, after) {
+			t.Errorf("%s: refused, and yet the store holds %v", name, after)
+		}
+		w.put(tokenWith(newAccess, loggedIn, kinds[0]))
+		w.ok(w.Delete(t.Context(), transfer))
+		w.put(tokenWith(newAccess, loggedIn, kinds[1]))
 	}
 }
 

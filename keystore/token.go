@@ -205,3 +205,10 @@ func either(a, b string) string {
 	}
 	return b
 }
+
+// displaces reports whether t is a new login of another kind than prev: a client's
+// own in the place of a person's, or a person's in that of a client's.
+func (t Token) displaces(prev Token) bool {
+	known := prev.Grant != "" || prev.IdentityID != "" || !prev.RefreshToken.IsZero()
+	return !t.LoggedIn.IsZero() && known && t.Grant != prev.Grant
+}

@@ -107,6 +107,8 @@ func (o opened) remedy(err error, rs string) error {
 	switch {
 	case integrity(err):
 		return hinted{err, o.line("remove", rs) + " removes it here: what cannot be read cannot be revoked"}
+	case errors.As(err, &refused) && errors.Is(err, context.DeadlineExceeded):
+		return hinted{err, "whether it was revoked is not known; it is still here: try again; " + o.line("logout", "--no-revoke", rs) + " removes it here only"}
 	case errors.As(err, &refused), errors.Is(err, keystore.ErrUnavailable):
 		return hinted{err, "the login is as it was: try again; " + o.line("logout", "--no-revoke", rs) + " removes it here only"}
 	}

@@ -70,7 +70,11 @@ func (a *app) token(ctx context.Context, resourceServer, format string, minTTL t
 	if notRenewed != nil {
 		o.tellOld(ctx, t, notRenewed)
 	}
-	if left := t.ExpiresAt.Sub(o.store.Now()); left < minTTL {
+	left := t.ExpiresAt.Sub(o.store.Now())
+	if left < minTTL && errors.Is(notRenewed, keystore.ErrLoginRequired) {
+		return o.loginHint(ctx, resourceServer, notRenewed)
+	}
+	if left < minTTL {
 		return tooShort(resourceServer, left, notRenewed)
 	}
 	return a.printToken(t, format)

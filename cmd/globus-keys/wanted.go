@@ -35,7 +35,7 @@ func (l *loggingIn) wanted(ctx context.Context, o opened) (w wanted, err error) 
 	if err != nil && !errors.Is(err, keystore.ErrNotFound) && !integrity(err) {
 		return w, err
 	}
-	if w.flow, err = l.chooseFlow(); err != nil {
+	if w.flow, err = l.chooseFlow(ctx, o); err != nil {
 		return w, err
 	}
 	w.issuer = cmp.Or(l.issuer, chosenIssuer(s, account))
@@ -62,12 +62,14 @@ func globusAuth() string {
 	return issuer
 }
 
-func (l *loggingIn) chooseFlow() (string, error) {
+func (l *loggingIn) chooseFlow(ctx context.Context, o opened) (string, error) {
 	switch {
 	case l.flow != "" && !slices.Contains(loginFlows, l.flow):
 		return "", usageError{fmt.Errorf("--flow is one of %s", strings.Join(loginFlows, ", "))}
 	case l.flow != "":
 		return l.flow, nil
+	case l.clientID == "" && o.clientsOwn(ctx):
+		return "client-credentials", nil
 	case browse.Possible(l.getenv):
 		return "loopback", nil
 	}
@@ -85,6 +87,19 @@ func (l *loggingIn) credentials(ctx context.Context, o opened, s *settings.Setti
 		c.Secret, err = oauth.KeptSecret(ctx, o.store, issuer, c.ID)
 	}
 	return c, err
+}
+
+// clientsOwn reports whether the namespace has logins, and all are a client's own: the
+// next one is too.
+func (o opened) clientsOwn(ctx context.Context) bool {
+	found := false
+	for t, err := range o.store.All(ctx) {
+		if err != nil || t.Grant != keystore.GrantClientCredentials {
+			return false
+		}
+		found = true
+	}
+	return found
 }
 
 // registered is the client that is known at an issuer, "" if none is. No issuer gets

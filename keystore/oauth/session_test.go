@@ -195,15 +195,26 @@ func TestClientCredentialsOverAPersonsLogin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Keep(t.Context(), store, own); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := oauth.NewSource(store, transfer, nil).Renew(t.Context()); err != nil || s.Counts().Refreshes != 0 {
-		t.Errorf("%v, renewed with the person's refresh token: %d", err, s.Counts().Refreshes)
+	if err := c.Keep(t.Context(), store, own); !errors.Is(err, keystore.ErrSubjectMismatch) {
+		t.Errorf("%v, want ErrSubjectMismatch", err)
 	}
 	got, err := store.Get(t.Context(), transfer)
-	if err != nil || !got.RefreshToken.IsZero() || got.IdentityID != "" || got.Grant != keystore.GrantClientCredentials {
-		t.Errorf("%v; the client's own login has a refresh token: %t, identity %q", err, !got.RefreshToken.IsZero(), got.IdentityID)
+	if err != nil || got.RefreshToken.IsZero() || got.IdentityID != oauthtest.Subject || got.Grant != "" {
+		t.Errorf("%v; the person's login is now %+v", err, got)
+	}
+	if s.Active(own.Response.Tokens[0].AccessToken.Reveal()) {
+		t.Error("the client's own token was not revoked")
+	}
+	// Nor the other way round, before the client's own has been logged out.
+	other := store.In("other")
+	if own, err = c.ClientCredentials(t.Context(), []string{transferAll}); err == nil {
+		err = c.Keep(t.Context(), other, own)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Keep(t.Context(), other, withCode(t, s, c, serviceID, oauthtest.Subject, transferAll)); !errors.Is(err, keystore.ErrSubjectMismatch) {
+		t.Errorf("a person's over a client's own: %v, want ErrSubjectMismatch", err)
 	}
 }
 
@@ -423,6 +434,7 @@ func TestRefusedTokens(t *testing.T) {
 	t.Run("of a client that has a refresh token", func(t *testing.T) { // then that is what renews
 		w := newRenewed(t, oauthtest.Rotating, 3600)
 		w.token.Grant = keystore.GrantClientCredentials
+		w.ok(w.store.Delete(t.Context(), transfer))
 		w.ok(w.store.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{w.token}}))
 		w.pass(10 * time.Minute)
 		if _, err := w.source(nil).Refused(t.Context(), w.token.AccessToken); err != nil {
