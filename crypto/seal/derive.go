@@ -12,33 +12,22 @@ const (
 	keyLabel     = "globus-keys/v1/seal-key\x00" // + identity type
 	wrapKeyLabel = "globus-keys/v1/seal\x00"     // + place
 
-	keySize     = 32
-	keyIDSize   = 4
 	saltSize    = 16
 	fileKeySize = 16
 )
 
-// key is what the seals of one store are made with, as long as it has the same
-// identity. Whoever holds it can seal and open seals but not read through the
-// other stanzas.
-type key struct {
-	secret keystore.Secret // keySize bytes
-	id     [keyIDSize]byte // no secret: tells the records of one identity from another's
-}
-
 // deriveKey is the one place where the identity's seed is used.
-func deriveKey(seed [32]byte, identityType string, store keystore.StoreID) *key {
-	okm := expand(seed[:], store[:], keyLabel+identityType, keySize+keyIDSize)
-	return &key{
-		secret: keystore.NewSecret(string(okm[:keySize])),
-		id:     [keyIDSize]byte(okm[keySize:]),
-	}
+func deriveKey(seed [32]byte, identityType string, store keystore.StoreID) (secret keystore.Secret, id KeyID) {
+	okm := expand(seed[:], store[:], keyLabel+identityType, KeySize+len(id))
+	return keystore.NewSecret(string(okm[:KeySize])), KeyID(okm[KeySize:])
 }
 
-// deriveWrapKey returns the key of one seal. The place is part of it: a seal
-// does not open anywhere else, even if a salt repeats.
-func deriveWrapKey(k *key, place string, salt []byte) []byte {
-	return expand([]byte(k.secret.Reveal()), salt, wrapKeyLabel+place, keySize)
+// WrapKey returns the key of one seal: what body of that seal is encrypted with.
+// secret is the key of the store's seals, KeySize bytes, which are only read. The
+// place is part of what is derived: a seal does not open anywhere else, even if a
+// salt repeats.
+func WrapKey(secret []byte, store keystore.StoreID, k keystore.RecordKey, salt Salt) keystore.Secret {
+	return keystore.NewSecret(string(expand(secret, salt[:], wrapKeyLabel+placeOf(store, k), KeySize)))
 }
 
 // placeOf encodes where a record belongs. The last part is the version.

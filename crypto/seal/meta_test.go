@@ -116,7 +116,7 @@ func TestLoadBelievesOnlyTheSealedMetaRecord(t *testing.T) {
 func TestAPostQuantumStoreStaysPostQuantum(t *testing.T) {
 	id := newID(t, identity.NewPostQuantum)
 	s := newSealer(t, id, testStore)
-	seal := &recipient{key: s.key, labels: s.labels}
+	seal := &recipient{fresh: func() (Fresh, error) { return s.takeFresh(context.Background(), testKey) }, labels: s.labels}
 	for what, other := range map[string]age.Recipient{"post-quantum": id.Recipient(), "classic": newID(t, identity.New).Recipient()} {
 		w, err := age.Encrypt(&strings.Builder{}, seal, other)
 		if ok := err == nil && w != nil; ok != (what == "post-quantum") {

@@ -291,7 +291,7 @@ func (s scene) byKeyHolder() []negativeCase {
 	honest := string(envelope.Pack(testStore, testKey, testData))
 	text := strings.TrimRight(honest, " ")
 	with := func(comment, detail, plaintext string) negativeCase {
-		record, err := s.sealer.encrypt(testKey, []byte(plaintext))
+		record, err := s.sealer.encrypt(context.Background(), testKey, []byte(plaintext))
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -15,6 +15,7 @@
 //
 //	sealer, err := seal.Load(id, store, metaRecord) // a store that exists
 //	sealer, err := seal.New(id, store, recovery)    // one that is being made
+//	sealer, err := seal.LoadHeld(ctx, agent, public, metaRecord) // a Holder has the key
 //
 // What no seal can tell is an older record of the same place under the same
 // identity from the current one. A rekey ends that; see SECURITY.md.
@@ -48,8 +49,8 @@ const (
 // Sealer seals and opens the records of one store. It implements
 // keystore.Sealer, never changes and may be used by several goroutines.
 type Sealer struct {
-	store      keystore.StoreID
-	key        *key
+	public     Public
+	holder     Holder
 	labels     []string        // what age.Encrypt must find on all recipients alike
 	recipients []age.Recipient // own, then recovery
 	meta       Meta            // as Load has read it
@@ -62,17 +63,28 @@ var _ keystore.Sealer = (*Sealer)(nil)
 // MaxRecovery recipients, or one that is not native of the identity's type,
 // which would undo a post-quantum identity or hand the file key to a plugin.
 func New(id *identity.Identity, store keystore.StoreID, recovery []age.Recipient) (*Sealer, error) {
-	if id == nil || store == (keystore.StoreID{}) {
-		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "a seal needs an identity and a store"}
-	}
-	if err := checkRecovery(id.Type(), recovery); err != nil {
+	key, err := keyOf(id, store)
+	if err != nil {
 		return nil, err
 	}
-	s := &Sealer{store: store, key: deriveKey(id.Seed(), id.Type(), store)}
-	if id.Type() == identity.PostQuantum {
+	return heldBy(inHand{key}, key.Public, id.Recipient(), recovery)
+}
+
+func keyOf(id *identity.Identity, store keystore.StoreID) (Key, error) {
+	if id == nil || store == (keystore.StoreID{}) {
+		return Key{}, &keystore.Error{Err: keystore.ErrInvalid, Detail: "a seal needs an identity and a store"}
+	}
+	return KeyOf(id, store), nil
+}
+
+func heldBy(h Holder, public Public, own age.Recipient, recovery []age.Recipient) (*Sealer, error) {
+	if err := checkRecovery(nativeType(own), recovery); err != nil {
+		return nil, err
+	}
+	s := &Sealer{public: public, holder: h, recipients: append([]age.Recipient{own}, recovery...)}
+	if nativeType(own) == identity.PostQuantum {
 		s.labels = []string{postQuantumLabel}
 	}
-	s.recipients = append([]age.Recipient{id.Recipient()}, recovery...)
 	return s, nil
 }
 
@@ -80,16 +92,34 @@ func New(id *identity.Identity, store keystore.StoreID, recovery []age.Recipient
 // keystore.MetaKey, which says who the recovery recipients are; nobody else is
 // believed. ErrTampered if it is missing; otherwise the errors of Open.
 func Load(id *identity.Identity, store keystore.StoreID, meta []byte) (*Sealer, error) {
-	if len(meta) == 0 {
-		return nil, &keystore.Error{Key: keystore.MetaKey, Err: keystore.ErrTampered, Detail: "the store has lost its meta record"}
-	}
-	s, err := New(id, store, nil)
+	key, err := keyOf(id, store)
 	if err != nil {
 		return nil, err
 	}
-	payload, err := s.open(keystore.MetaKey, meta)
+	return load(context.Background(), inHand{key}, key.Public, id.Recipient(), meta)
+}
+
+// LoadHeld is Load with a key that somebody else holds. What he says of the key is
+// believed as far as it opens meta; ErrOtherKey says that it is another one.
+func LoadHeld(ctx context.Context, h Holder, public Public, meta []byte) (*Sealer, error) {
+	own, err := ParseRecovery(public.Recipient)
 	if err != nil {
-		return nil, keystore.Annotate(err, keystore.Error{Key: keystore.MetaKey})
+		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "the holder of the key names no native age recipient"}
+	}
+	return load(ctx, h, public, own, meta)
+}
+
+func load(ctx context.Context, h Holder, public Public, own age.Recipient, meta []byte) (*Sealer, error) {
+	if len(meta) == 0 {
+		return nil, &keystore.Error{Key: keystore.MetaKey, Err: keystore.ErrTampered, Detail: "the store has lost its meta record"}
+	}
+	s, err := heldBy(h, public, own, nil)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := s.Open(ctx, keystore.MetaKey, meta)
+	if err != nil {
+		return nil, err
 	}
 	m, err := ParseMeta(payload)
 	if err != nil {
@@ -99,7 +129,7 @@ func Load(id *identity.Identity, store keystore.StoreID, meta []byte) (*Sealer, 
 	if err != nil {
 		return nil, err
 	}
-	s, err = New(id, store, recovery)
+	s, err = heldBy(h, public, own, recovery)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +143,8 @@ func (s *Sealer) Meta() Meta { return s.meta }
 
 // Seal returns payload as an age file for the place k. payload is one JSON
 // value in UTF-8 of at most keystore.MaxPayload bytes and comes back byte for
-// byte. Errors: ErrInvalid and ErrTooLarge; ctx's cause if it has ended.
+// byte. Errors: ErrInvalid and ErrTooLarge; ErrLocked if who holds the key does not
+// have it any more; ctx's cause if it has ended.
 func (s *Sealer) Seal(ctx context.Context, k keystore.RecordKey, payload []byte) ([]byte, error) {
 	if err := keystore.Ended(ctx); err != nil {
 		return nil, keystore.Annotate(err, keystore.Error{Key: k})
@@ -121,22 +152,25 @@ func (s *Sealer) Seal(ctx context.Context, k keystore.RecordKey, payload []byte)
 	if err := envelope.Check(k, payload); err != nil {
 		return nil, err
 	}
-	sealed, err := s.encrypt(k, envelope.Pack(s.store, k, payload))
+	sealed, err := s.encrypt(ctx, k, envelope.Pack(s.public.Store, k, payload))
 	if err != nil {
-		return nil, &keystore.Error{Key: k, Err: fmt.Errorf("seal: %w", err)}
+		return nil, keystore.Annotate(fmt.Errorf("seal: %w", err), keystore.Error{Key: k})
 	}
 	return sealed, nil
 }
 
-func (s *Sealer) encrypt(k keystore.RecordKey, plaintext []byte) ([]byte, error) {
+func (s *Sealer) encrypt(ctx context.Context, k keystore.RecordKey, plaintext []byte) ([]byte, error) {
 	seal := &recipient{
-		key:    s.key,
-		place:  placeOf(s.store, k),
+		keyID:  s.public.ID,
+		fresh:  func() (Fresh, error) { return s.takeFresh(ctx, k) },
 		digest: sha256.Sum256(plaintext),
 		labels: s.labels,
 	}
 	var file bytes.Buffer
 	w, err := age.Encrypt(&file, append([]age.Recipient{seal}, s.recipients...)...)
+	if seal.err != nil {
+		return nil, seal.err
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -157,32 +191,33 @@ func (s *Sealer) encrypt(k keystore.RecordKey, plaintext []byte) ([]byte, error)
 //   - ErrNoSeal: an age file without a seal;
 //   - ErrTampered: everything else. Changed, moved, forged, of another store, or
 //     sealed with another identity;
+//   - ErrLocked: who holds the key does not have it any more;
 //   - ctx's cause, if it has ended.
 func (s *Sealer) Open(ctx context.Context, k keystore.RecordKey, sealed []byte) ([]byte, error) {
 	err := keystore.Ended(ctx)
 	var payload []byte
 	if err == nil {
-		payload, err = s.open(k, sealed)
+		payload, err = s.open(ctx, k, sealed)
 	}
 	return payload, keystore.Annotate(err, keystore.Error{Key: k})
 }
 
-func (s *Sealer) open(k keystore.RecordKey, sealed []byte) ([]byte, error) {
-	plaintext, err := s.decrypt(k, sealed)
+func (s *Sealer) open(ctx context.Context, k keystore.RecordKey, sealed []byte) ([]byte, error) {
+	plaintext, err := s.decrypt(ctx, k, sealed)
 	if err != nil {
 		return nil, err
 	}
-	return envelope.Unpack(s.store, k, plaintext)
+	return envelope.Unpack(s.public.Store, k, plaintext)
 }
 
 // decrypt gives age the seal alone: beside a native identity, age would ask
 // that first, and a record would open in every place.
-func (s *Sealer) decrypt(k keystore.RecordKey, sealed []byte) ([]byte, error) {
+func (s *Sealer) decrypt(ctx context.Context, k keystore.RecordKey, sealed []byte) ([]byte, error) {
 	if len(sealed) > MaxRecord {
 		return nil, &keystore.Error{Err: keystore.ErrCorrupt,
 			Detail: fmt.Sprintf("it has %d bytes, the limit is %d", len(sealed), MaxRecord)}
 	}
-	o := &opener{key: s.key, place: placeOf(s.store, k)}
+	o := &opener{keyID: s.public.ID, wrapKey: func(salt Salt) (keystore.Secret, error) { return s.wrapKey(ctx, k, salt) }}
 	r, err := age.Decrypt(bytes.NewReader(sealed), o)
 	switch {
 	case !o.asked:
@@ -217,17 +252,17 @@ func readAll(r io.Reader, size int) ([]byte, error) {
 func (s *Sealer) Verify(ctx context.Context, k keystore.RecordKey, sealed []byte, native age.Identity) error {
 	err := keystore.Ended(ctx)
 	if err == nil {
-		err = s.verify(k, sealed, native)
+		err = s.verify(ctx, k, sealed, native)
 	}
 	return keystore.Annotate(err, keystore.Error{Key: k})
 }
 
-func (s *Sealer) verify(k keystore.RecordKey, sealed []byte, native age.Identity) error {
-	plaintext, err := s.decrypt(k, sealed)
+func (s *Sealer) verify(ctx context.Context, k keystore.RecordKey, sealed []byte, native age.Identity) error {
+	plaintext, err := s.decrypt(ctx, k, sealed)
 	if err != nil {
 		return err
 	}
-	if _, err := envelope.Unpack(s.store, k, plaintext); err != nil {
+	if _, err := envelope.Unpack(s.public.Store, k, plaintext); err != nil {
 		return err
 	}
 	return compareNative(plaintext, sealed, native)

@@ -278,7 +278,7 @@ func TestContentOverTheLimitsIsRefused(t *testing.T) {
 		"longer than any":    `"` + strings.Repeat("x", envelope.Max) + `"`,
 		"not one JSON value": `"` + strings.Repeat("x", keystore.MaxPayload) + `"`,
 	} {
-		record, err := s.encrypt(testKey, envelope.Pack(testStore, testKey, []byte(payload)))
+		record, err := s.encrypt(context.Background(), testKey, envelope.Pack(testStore, testKey, []byte(payload)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -409,13 +409,13 @@ func TestVerifySeesWhatOpenDoesNot(t *testing.T) {
 
 func TestASealerPrintsNothingOfItsKey(t *testing.T) {
 	s := variants(t)[0].sealer
-	secret := []byte(s.key.secret.Reveal())
+	secret := []byte(s.holder.(inHand).Secret.Reveal())
 	forms := []string{
 		string(secret), fmt.Sprintf("%x", secret[:4]), fmt.Sprintf("%X", secret[:4]),
 		strings.Trim(fmt.Sprint(secret[:4]), "[]"), fmt.Sprintf("%#x, %#x", secret[0], secret[1]),
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%X", "%s", "%q", "%d", "%t"} {
-		for _, v := range []any{s, *s, struct{ s *Sealer }{s}, struct{ s Sealer }{*s}, s.key, &opener{key: s.key}} {
+		for _, v := range []any{s, *s, struct{ s *Sealer }{s}, struct{ s Sealer }{*s}, s.holder, s.holder.(inHand).Key, &opener{wrapKey: func(Salt) (keystore.Secret, error) { return s.holder.(inHand).Secret, nil }}} {
 			text := fmt.Sprintf(verb, v)
 			for _, form := range forms {
 				if strings.Contains(text, form) {

@@ -2,7 +2,6 @@ package seal
 
 import (
 	"crypto/cipher"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
@@ -38,10 +37,11 @@ const (
 var base64Raw = base64.RawStdEncoding.Strict()
 
 // recipient is the age.Recipient that adds the seal to one record: it is made
-// when the plaintext is known.
+// when the plaintext is known. It keeps its own error, as an opener does.
 type recipient struct {
-	key    *key
-	place  string
+	keyID  KeyID
+	fresh  func() (Fresh, error)
+	err    error // why there is no seal
 	digest [sha256.Size]byte
 	labels []string
 }
@@ -53,17 +53,24 @@ func (r *recipient) WrapWithLabels(fileKey []byte) ([]*age.Stanza, []string, err
 }
 
 // Wrap implements age.Recipient.
-func (r *recipient) Wrap(fileKey []byte) ([]*age.Stanza, error) {
-	salt := make([]byte, saltSize)
-	rand.Read(salt) // never fails
-	aead, err := aeadOf(r.key, r.place, salt)
+func (r *recipient) Wrap(fileKey []byte) (stanzas []*age.Stanza, err error) {
+	stanzas, r.err = r.wrap(fileKey)
+	return stanzas, r.err
+}
+
+func (r *recipient) wrap(fileKey []byte) ([]*age.Stanza, error) {
+	fresh, err := r.fresh()
+	if err != nil {
+		return nil, err
+	}
+	aead, err := aeadOf(fresh.Key)
 	if err != nil {
 		return nil, err
 	}
 	secret := slices.Concat(fileKey, r.digest[:])
 	return []*age.Stanza{{
 		Type: stanzaType,
-		Args: []string{base64Raw.EncodeToString(r.key.id[:]), base64Raw.EncodeToString(salt)},
+		Args: []string{r.keyID.String(), fresh.Salt.String()},
 		Body: aead.Seal(nil, zeroNonce(), secret, nil),
 	}}, nil
 }
@@ -71,11 +78,11 @@ func (r *recipient) Wrap(fileKey []byte) ([]*age.Stanza, error) {
 // opener is the age.Identity of one Open. It keeps what it found, so that the
 // meaning of an error does not depend on how age wraps it.
 type opener struct {
-	key    *key
-	place  string
-	asked  bool              // age could read the header
-	err    error             // why there is no file key
-	digest [sha256.Size]byte // of the plaintext, if err is nil
+	keyID   KeyID
+	wrapKey func(Salt) (keystore.Secret, error)
+	asked   bool              // age could read the header
+	err     error             // why there is no file key
+	digest  [sha256.Size]byte // of the plaintext, if err is nil
 }
 
 // Unwrap implements age.Identity. No error of it is or wraps
@@ -92,18 +99,22 @@ func (o *opener) unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if seal.Args[0] != base64Raw.EncodeToString(o.key.id[:]) {
+	if seal.Args[0] != o.keyID.String() {
 		return nil, &keystore.Error{Err: ErrOtherKey, Detail: "it is sealed with another key"}
 	}
-	salt, err := base64Raw.DecodeString(seal.Args[1])
-	if err != nil || len(salt) != saltSize {
+	salt, err := ParseSalt(seal.Args[1])
+	if err != nil {
 		return nil, tampered("its seal has a malformed salt")
 	}
 	// Before decryption: a longer body could be made to open under many keys.
 	if len(seal.Body) != bodySize {
 		return nil, tampered("its seal has a body of the wrong length")
 	}
-	aead, err := aeadOf(o.key, o.place, salt)
+	key, err := o.wrapKey(salt)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := aeadOf(key)
 	if err != nil {
 		return nil, err
 	}
@@ -137,8 +148,9 @@ func findSeal(stanzas []*age.Stanza) (*age.Stanza, error) {
 	return seal, nil
 }
 
-func aeadOf(k *key, place string, salt []byte) (cipher.AEAD, error) {
-	return chacha20poly1305.New(deriveWrapKey(k, place, salt))
+// aeadOf refuses a key of another size, as an agent may give one.
+func aeadOf(key keystore.Secret) (cipher.AEAD, error) {
+	return chacha20poly1305.New([]byte(key.Reveal()))
 }
 
 // zeroNonce is right because a wrap key is used once: its salt is random.
