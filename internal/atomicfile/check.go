@@ -49,6 +49,22 @@ func whyNot(fsys FS, path string, flag int, err error) error {
 	return About(path, err)
 }
 
+// CheckSocket reports an error unless there is a socket of the effective user's at
+// path: ErrTampered for anything else, fs.ErrNotExist for nothing.
+func CheckSocket(fsys FS, path string) error {
+	info, err := fsys.Lstat(path)
+	if err != nil {
+		return About(path, err)
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return Refuse(path, "is "+kind(info.Mode())+", not a socket: look who put it there, then remove it")
+	}
+	if bad := badOwner(info); bad != "" {
+		return Refuse(path, bad+": look who put it there, then remove it")
+	}
+	return nil
+}
+
 // checkFile takes files of the effective user and of others that are given.
 func checkFile(path string, info fs.FileInfo, others ...uint32) error {
 	if !info.Mode().IsRegular() {

@@ -4,10 +4,12 @@ package rundir
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
+	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // Make returns the directory, which is there afterwards: the user's own, closed to
@@ -19,6 +21,22 @@ func Make(getenv func(string) string) (string, error) {
 		return "", err
 	}
 	return dirs[0], atomicfile.MkdirPrivate(atomicfile.OS(), dirs[0])
+}
+
+// MakeWithin is Make for what must have a name of at most so many bytes, as a socket
+// must: the first place whose name is that short is taken. Find finds it.
+func MakeWithin(getenv func(string) string, bytes int) (string, error) {
+	dirs, err := locate(getenv)
+	if err != nil {
+		return "", err
+	}
+	for _, dir := range dirs {
+		if len(dir) <= bytes {
+			return dir, atomicfile.MkdirPrivate(atomicfile.OS(), dir)
+		}
+	}
+	return "", &keystore.Error{Store: dirs[0], Err: keystore.ErrUnavailable,
+		Detail: fmt.Sprintf("the name of the runtime directory has more than %d bytes", bytes)}
 }
 
 // Find returns the directories that there are, and makes none: Make's, and those

@@ -1,0 +1,160 @@
+//go:build unix
+
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/agent"
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+var testStore = keystore.StoreID{1, 2, 3}
+
+var testRecord = keystore.RecordKey{Namespace: "DEFAULT", Kind: keystore.KindToken, Name: "transfer.api.globus.org"}
+
+// home is the environment of a user whose runtime directory is a new one.
+func home(t *testing.T) func(string) string {
+	dir := t.TempDir()
+	return func(name string) string {
+		if name == "XDG_RUNTIME_DIR" || name == "TMPDIR" {
+			return dir
+		}
+		return ""
+	}
+}
+
+// start starts an agent in this process, and returns its client.
+func start(t *testing.T, opts *agent.ServerOptions) *agent.Client {
+	t.Helper()
+	env := home(t)
+	l, release, err := agent.Listen(env, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := agent.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, l) }()
+	c := agent.Open(env)
+	t.Cleanup(func() {
+		c.Close()
+		cancel()
+		if err := errors.Join(<-done, release()); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func newKey(t *testing.T) (seal.Key, *identity.Identity) {
+	t.Helper()
+	id, err := identity.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seal.KeyOf(id, testStore), id
+}
+
+// hour is for tests in which nothing ends.
+var hour = agent.Terms{TTL: time.Hour}
+
+func TestUnlockUseLock(t *testing.T) {
+	ctx := context.Background()
+	c := start(t, nil)
+	key, id := newKey(t)
+	if keys, err := c.Keys(ctx, testStore); err != nil || len(keys) > 0 {
+		t.Fatalf("before: %v, %v", keys, err)
+	}
+	if err := c.Unlock(ctx, key, "file:/home/u/tokens.json", hour); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := c.Keys(ctx, testStore)
+	if err != nil || len(keys) != 1 || keys[0] != key.Public {
+		t.Fatalf("keys: %v, %v, want %v", keys, err, key.Public)
+	}
+	own, err := seal.New(id, testStore, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := seal.FormatMeta(seal.Meta{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta, err := own.Seal(ctx, keystore.MetaKey, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := seal.LoadHeld(ctx, c.Holder(keys[0]), keys[0], meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	record, err := far.Seal(ctx, testRecord, []byte(`"x"`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := own.Open(ctx, testRecord, record); err != nil || string(got) != `"x"` {
+		t.Errorf("sealed by the agent: %q, %v", got, err)
+	}
+	if n, err := c.Lock(ctx, testStore); err != nil || n != 1 {
+		t.Errorf("lock: %d, %v", n, err)
+	}
+	if _, err := far.Open(ctx, testRecord, record); !errors.Is(err, keystore.ErrLocked) {
+		t.Errorf("after lock: %v, want ErrLocked", err)
+	}
+}
+
+func TestNoAgent(t *testing.T) {
+	c := agent.Open(home(t))
+	defer c.Close()
+	if _, err := c.Keys(context.Background(), testStore); !errors.Is(err, agent.ErrNoAgent) || !errors.Is(err, keystore.ErrLocked) {
+		t.Errorf("%v, want ErrNoAgent", err)
+	}
+}
+
+func TestStop(t *testing.T) {
+	c := start(t, nil)
+	if err := c.Stop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Status(context.Background()); !errors.Is(err, agent.ErrNoAgent) {
+		t.Errorf("%v, want ErrNoAgent", err)
+	}
+}
+
+// TestStaleSocketIsReplaced: an agent that was killed leaves its socket.
+func TestStaleSocketIsReplaced(t *testing.T) {
+	env := home(t)
+	l, release, err := agent.Listen(env, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	path := l.Addr().String()
+	if filepath.Base(path) != agent.SocketName {
+		t.Errorf("the socket is %s", path)
+	}
+	if _, _, err := agent.Listen(env, nil); !errors.Is(err, agent.ErrRunning) {
+		t.Errorf("beside an agent: %v, want ErrRunning", err)
+	}
+	l.Close()
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	l, release, err = agent.Listen(env, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	release()
+}

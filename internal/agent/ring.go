@@ -1,0 +1,183 @@
+package agent
+
+import (
+	"sync"
+	"time"
+
+	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/secretmem"
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// maxKeys is how many keys an agent holds: as many as fit into a page of 4 KiB.
+const maxKeys = 4096 / seal.KeySize
+
+// keyName is how a key is asked for.
+type keyName struct {
+	store keystore.StoreID
+	id    seal.KeyID
+}
+
+// heldKey is one key.
+type heldKey struct {
+	slot      int // of the memory
+	recipient string
+	place     string
+	idle      time.Duration // how long it may be unused; 0: no limit
+	ends      deadline      // the time to live
+	idleEnds  deadline      // if there is a limit
+}
+
+// ring is the keys that are there. Their bytes lie in memory that is neither swapped
+// nor dumped, and nowhere else for longer than a request takes.
+type ring struct {
+	clock Clock
+
+	mu     sync.Mutex
+	memory *secretmem.Memory    // guarded by mu
+	free   []int                // slots of memory; guarded by mu
+	held   map[keyName]*heldKey // guarded by mu
+}
+
+func newRing(clock Clock) (*ring, error) {
+	memory, err := secretmem.New(maxKeys * seal.KeySize)
+	if err != nil {
+		return nil, err
+	}
+	r := &ring{clock: clock, memory: memory, held: make(map[keyName]*heldKey)}
+	for slot := range maxKeys {
+		r.free = append(r.free, slot)
+	}
+	return r, nil
+}
+
+// close erases everything, for good.
+func (r *ring) close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.remove(func(keyName, *heldKey) bool { return true })
+	r.free = nil
+	return r.memory.Close()
+}
+
+// add takes a key, in place of what was there under its name.
+func (r *ring) add(name keyName, secret []byte, h heldKey, ttl time.Duration) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire()
+	now := r.clock()
+	h.ends, h.idleEnds = now.in(ttl), now.in(h.idle)
+	return r.put(name, secret, h)
+}
+
+// succeed takes the next key of a store that is unlocked; it ends when the key
+// before would have ended. ErrLocked if there is none.
+func (r *ring) succeed(name keyName, secret []byte, recipient string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire()
+	for n, before := range r.held {
+		if n.store == name.store && n.id != name.id {
+			next := *before
+			next.recipient = recipient
+			return r.put(name, secret, next)
+		}
+	}
+	return errLocked()
+}
+
+// put is called with mu held.
+func (r *ring) put(name keyName, secret []byte, h heldKey) error {
+	if len(r.free) == 0 {
+		return &keystore.Error{Err: keystore.ErrBusy, Detail: "it holds as many keys as it can: lock a store"}
+	}
+	r.remove(func(n keyName, _ *heldKey) bool { return n == name })
+	h.slot, r.free = r.free[0], r.free[1:]
+	copy(r.bytes(h.slot), secret)
+	r.held[name] = &h
+	return nil
+}
+
+// use calls f with a key, which f must not keep.
+func (r *ring) use(name keyName, f func(secret []byte)) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire()
+	h := r.held[name]
+	if h == nil {
+		return errLocked()
+	}
+	h.idleEnds = r.clock().in(h.idle)
+	f(r.bytes(h.slot))
+	return nil
+}
+
+func errLocked() error {
+	return &keystore.Error{Err: keystore.ErrLocked, Detail: "this store is locked"}
+}
+
+// all returns what can be told of the keys of one store, or of all if that is zero.
+// It is no use of them.
+func (r *ring) all(store keystore.StoreID) []keyAnswer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire()
+	now := r.clock()
+	var keys []keyAnswer
+	for n, h := range r.held {
+		if n.store == store || store == (keystore.StoreID{}) {
+			keys = append(keys, h.answer(n, now))
+		}
+	}
+	return keys
+}
+
+func (h *heldKey) answer(n keyName, now Instant) keyAnswer {
+	a := keyAnswer{
+		Store: n.store.String(), KeyID: n.id.String(), Recipient: h.recipient, Place: h.place,
+		Left: int64(h.ends.left(now) / time.Second),
+	}
+	if h.idle > 0 {
+		a.Idle, a.IdleLeft = int64(h.idle/time.Second), int64(h.idleEnds.left(now)/time.Second)
+	}
+	return a
+}
+
+// lock erases those keys that it is said to, and says how many.
+func (r *ring) lock(which func(keyName) bool) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.remove(func(n keyName, _ *heldKey) bool { return which(n) })
+}
+
+// sweep erases what is over, and says how many keys that were, and are left.
+func (r *ring) sweep() (erased, left int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.expire(), len(r.held)
+}
+
+// expire is called with mu held, as remove is.
+func (r *ring) expire() int {
+	now := r.clock()
+	return r.remove(func(_ keyName, h *heldKey) bool {
+		return h.ends.over(now) || h.idle > 0 && h.idleEnds.over(now)
+	})
+}
+
+func (r *ring) remove(which func(keyName, *heldKey) bool) int {
+	n := 0
+	for name, h := range r.held {
+		if which(name, h) {
+			clear(r.bytes(h.slot))
+			r.free = append(r.free, h.slot)
+			delete(r.held, name)
+			n++
+		}
+	}
+	return n
+}
+
+func (r *ring) bytes(slot int) []byte {
+	return r.memory.Bytes()[slot*seal.KeySize : (slot+1)*seal.KeySize]
+}

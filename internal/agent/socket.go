@@ -1,0 +1,131 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/globus-keys/globus-keys/internal/atomicfile"
+	"github.com/globus-keys/globus-keys/internal/lockfile"
+	"github.com/globus-keys/globus-keys/internal/rundir"
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// SocketName and LockName are files in the user's runtime directory.
+const (
+	SocketName = "agent.sock"
+	LockName   = "agent.lock"
+)
+
+// maxPath is how long the name of a socket may be: Linux takes 107 bytes, macOS 103.
+const maxPath = 100
+
+// dial connects to the agent, wherever the user's processes can have put it.
+func dial(ctx context.Context, getenv func(string) string) (net.Conn, error) {
+	dirs, err := rundir.Find(getenv)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		c, err := dialAt(ctx, filepath.Join(dir, SocketName))
+		if !errors.Is(err, ErrNoAgent) {
+			return c, err
+		}
+	}
+	return nil, &keystore.Error{Err: ErrNoAgent}
+}
+
+// dialAt connects to the socket at path. What nobody listens at is no agent.
+func dialAt(ctx context.Context, path string) (net.Conn, error) {
+	err := atomicfile.CheckSocket(atomicfile.OS(), path)
+	if errors.Is(err, fs.ErrNotExist) || len(path) > maxPath {
+		return nil, ErrNoAgent
+	}
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", path)
+	if ctx.Err() != nil {
+		return nil, ended(ctx)
+	}
+	if refused(err) {
+		return nil, ErrNoAgent
+	}
+	if err != nil {
+		return nil, &keystore.Error{Store: path, Err: fmt.Errorf("%w: %w", keystore.ErrUnavailable, err), Detail: "the agent cannot be reached"}
+	}
+	if err := checkPeer(c); err != nil {
+		c.Close()
+		return nil, &keystore.Error{Store: path, Err: keystore.ErrTampered, Detail: err.Error()}
+	}
+	return c, nil
+}
+
+func refused(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+}
+
+// ErrRunning: the user has an agent on this host.
+var ErrRunning = fmt.Errorf("%w: an agent is running", keystore.ErrBusy)
+
+// Listen makes this process the user's agent on this host: it takes the lock that
+// there is for that, and the socket. given, if not nil, is the socket that a service
+// manager has made. release gives the lock back, when the keys are erased.
+// ErrRunning: another process is the agent.
+func Listen(getenv func(string) string, given net.Listener) (l net.Listener, release func() error, err error) {
+	dir, err := rundir.MakeWithin(getenv, maxPath-len("/"+SocketName))
+	if err != nil {
+		return nil, nil, err
+	}
+	release, err = takeLock(filepath.Join(dir, LockName))
+	if err != nil {
+		return nil, nil, err
+	}
+	if given != nil {
+		return given, release, nil
+	}
+	if l, err = bind(filepath.Join(dir, SocketName)); err != nil {
+		return nil, nil, errors.Join(err, release())
+	}
+	return l, release, nil
+}
+
+// lockTime is how long an agent that is just ending is waited for.
+const lockTime = time.Second
+
+func takeLock(path string) (unlock func() error, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lockTime)
+	defer cancel()
+	unlock, err = lockfile.Lock(ctx, path)
+	if errors.Is(err, keystore.ErrBusy) {
+		err = &keystore.Error{Store: path, Err: ErrRunning}
+	}
+	return unlock, err
+}
+
+// bind makes the socket. Whoever has the lock may remove what an agent that was
+// killed has left; what is no socket of the user's is not removed.
+func bind(path string) (net.Listener, error) {
+	err := atomicfile.CheckSocket(atomicfile.OS(), path)
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, atomicfile.About(path, err)
+	}
+	l, err := net.Listen("unix", path)
+	if err == nil {
+		err = os.Chmod(path, 0o600) // the directory is the user's alone as it is
+	}
+	if err != nil {
+		return nil, &keystore.Error{Store: path, Err: fmt.Errorf("%w: %w", keystore.ErrUnavailable, err), Detail: "the agent's socket cannot be made"}
+	}
+	return l, nil
+}
