@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/globus-keys/globus-keys/internal/secretmem"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/local"
@@ -35,8 +36,12 @@ const patience = time.Second
 
 // run is main for the tests, which run it as a command.
 func run() int {
+	notClosed := secretmem.Protect() // before there is anything to see
 	ctx := interruptContext()
 	a := &app{ui: ui{in: os.Stdin, out: os.Stdout, err: os.Stderr}, getenv: os.Getenv}
+	if notClosed != nil {
+		a.warn("%v", notClosed)
+	}
 	done := make(chan int, 1)
 	go func() { done <- a.run(ctx, os.Args[1:]) }()
 	select {
