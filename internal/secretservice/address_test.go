@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/globus-keys/globus-keys/internal/dbusdial"
 )
 
 func TestOnlySocketsOfThisMachineAreAddresses(t *testing.T) {
@@ -37,17 +39,6 @@ func TestOnlySocketsOfThisMachineAreAddresses(t *testing.T) {
 		})
 		if got != want || (want == "") != errors.Is(err, ErrNoBus) {
 			t.Errorf("%q: %q, %v; want %q", list, got, err, want)
-		}
-	}
-}
-
-func TestEndpointIsAsPackageNetWritesIt(t *testing.T) {
-	for address, want := range map[string]string{
-		"unix:path=/a%20b%2c,guid=1": "/a b,",
-		"unix:guid=1,abstract=x%2fy": "@x/y",
-	} {
-		if got, err := endpoint(address); err != nil || got != want {
-			t.Errorf("%s: %q, %v; want %q", address, got, err, want)
 		}
 	}
 }
@@ -83,7 +74,7 @@ func TestRuntimeDirectoryNeedsASocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name, err := endpoint(got); err != nil || name != filepath.Join(dir, "bus") {
+	if name, err := dbusdial.Endpoint(got); err != nil || name != filepath.Join(dir, "bus") {
 		t.Errorf("%s: %q, %v", got, name, err)
 	}
 	runtime = "relative"

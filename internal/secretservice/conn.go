@@ -3,25 +3,18 @@
 package secretservice
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/godbus/dbus/v5"
-)
 
-// writeTime is how long the bus may take to read what it is sent. Calls are a
-// few kilobytes and fit into the socket's buffer: a bus that is not stuck takes
-// no time at all.
-const writeTime = time.Second
+	"github.com/globus-keys/globus-keys/internal/dbusdial"
+)
 
 // conn is one connection to the bus.
 type conn struct {
@@ -54,7 +47,7 @@ func dial(ctx context.Context, addresses string) (*conn, error) {
 }
 
 func dialOne(ctx context.Context, address string) (*conn, error) {
-	name, err := endpoint(address)
+	name, err := dbusdial.Endpoint(address)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoBus, err)
 	}
@@ -67,16 +60,12 @@ func dialOne(ctx context.Context, address string) (*conn, error) {
 		socket.Close()
 		return nil, err
 	}
-	// What follows obeys no context, but it ends when the socket does.
-	stop := context.AfterFunc(ctx, func() { socket.Close() })
-	c, err := hello(socket)
-	if !stop() {
-		if err == nil {
-			c.bus.Close()
-		}
+	c := &conn{signals: newSignals()}
+	c.bus, err = dbusdial.Hello(ctx, socket, c.signals)
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	return c, nil
@@ -95,47 +84,6 @@ func dialFault(ctx context.Context, err error) error {
 	}
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
-
-// hello introduces us to the bus. On an error the socket is closed.
-func hello(socket net.Conn) (*conn, error) {
-	c := &conn{signals: newSignals()}
-	bus, err := dbus.NewConn(&stream{socket: socket, in: bufio.NewReader(socket)}, dbus.WithSignalHandler(c.signals))
-	if err != nil {
-		socket.Close()
-		return nil, err
-	}
-	c.bus = bus
-	// EXTERNAL: the bus asks the kernel who we are.
-	err = bus.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))})
-	if err == nil {
-		err = bus.Hello()
-	}
-	if err != nil {
-		bus.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-// stream is a socket that does not wait for ever when it is written to:
-// godbus writes in the goroutine of the caller, and looks at no context there.
-type stream struct {
-	socket net.Conn
-	in     *bufio.Reader
-}
-
-func (s *stream) Read(b []byte) (int, error) { return s.in.Read(b) }
-
-func (s *stream) Write(b []byte) (int, error) {
-	s.socket.SetWriteDeadline(time.Now().Add(writeTime))
-	n, err := s.socket.Write(b)
-	if err != nil {
-		s.socket.Close() // half a message may be out: nothing can follow it
-	}
-	return n, err
-}
-
-func (s *stream) Close() error { return s.socket.Close() }
 
 // pending is a call that was sent.
 type pending struct {
