@@ -8,10 +8,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"filippo.io/age"
-
 	"github.com/globus-keys/globus-keys/crypto/identity"
-	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
@@ -24,122 +21,59 @@ var ErrNoIdentity = fmt.Errorf("%w", keystore.ErrLocked)
 // maxKeyFile bounds identity and passphrase files, in bytes.
 const maxKeyFile = identity.MaxPassphraseFile
 
-// chosen is a key that has just been made for a header. It travels in the
-// context of the Update that commits the header, and no further.
-type chosen struct {
-	id       *identity.Identity
-	recovery []age.Recipient
-}
-
-type chosenKey struct{}
-
-// unseal is the keystore.Unseal of every adapter here.
-func (p *Place) unseal(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
-	if meta == nil {
-		c, ok := ctx.Value(chosenKey{}).(chosen)
-		if !ok {
-			return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "no key was chosen for the new header"}
-		}
-		return seal.New(c.id, h.StoreID, c.recovery)
-	}
-	sealer, fresh, err := p.load(ctx, h, meta)
-	if errors.Is(err, keystore.ErrTampered) && !fresh {
-		// Another process may have changed the key, and the file that gives it.
-		p.forget(h)
-		if again, _, newErr := p.load(ctx, h, meta); newErr == nil {
-			return again, nil
-		}
-	}
-	if file, _ := p.identityFile(); errors.Is(err, seal.ErrOtherKey) && file != "" {
-		return nil, &keystore.Error{Store: file, Err: ErrNoIdentity,
-			Detail: "this identity is not the one that the store is sealed with"}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := sealer.Meta().CheckSlots(h.Slots); err != nil {
-		return nil, err
-	}
-	p.setRetired(sealer.Meta())
-	return sealer, nil
-}
-
-func (p *Place) load(ctx context.Context, h keystore.Header, meta []byte) (sealer *seal.Sealer, fresh bool, err error) {
-	id, fresh, err := p.key(ctx, h)
-	if err != nil {
-		return nil, fresh, err
-	}
-	sealer, err = seal.Load(id, h.StoreID, meta)
-	return sealer, fresh, err
-}
-
-// key finds the identity of the store that h names. It is fresh if it was not
-// remembered.
-func (p *Place) key(ctx context.Context, h keystore.Header) (id *identity.Identity, fresh bool, err error) {
-	p.mu.Lock()
-	id = p.found[headerName(h)]
-	p.mu.Unlock()
-	if id != nil {
-		return id, false, nil
-	}
-	if id, err = p.find(ctx, h); err != nil {
-		return nil, true, err
-	}
-	p.remember(h, id)
-	return id, true, nil
-}
-
-// remember keeps the key of this header, and of no other.
-func (p *Place) remember(h keystore.Header, id *identity.Identity) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.found = map[string]*identity.Identity{headerName(h): id}
-}
-
-func (p *Place) forget(h keystore.Header) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.found, headerName(h))
-}
-
-func headerName(h keystore.Header) string { return fmt.Sprintf("%s %q", h.StoreID, h.Slots) }
-
-func (p *Place) find(ctx context.Context, h keystore.Header) (*identity.Identity, error) {
+// find asks for the identity wherever it can be, but for the agent, which has none,
+// and says where it was.
+func (p *Place) find(ctx context.Context, h keystore.Header) (id *identity.Identity, by keystore.SlotKind, err error) {
 	if file, _ := p.identityFile(); file != "" {
-		return p.fromIdentityFile(file, h.StoreID)
+		id, err = p.fromIdentityFile(file, h.StoreID)
+		return id, ByIdentityFile, err
 	}
 	items, files := p.slots(h)
 	if len(items)+len(files) == 0 {
-		return nil, p.noSlot(h)
+		return nil, "", p.noSlot(h)
 	}
 	if p.namedPassphrase && len(files) == 0 {
-		return nil, &keystore.Error{Store: p.opts.PassphraseFile, Err: keystore.ErrInvalid, Detail: "no passphrase opens this store: its key is in the keychain only"}
+		return nil, "", &keystore.Error{Store: p.opts.PassphraseFile, Err: keystore.ErrInvalid, Detail: "no passphrase opens this store: its key is in the keychain only"}
 	}
 	if len(files) > 0 && p.opts.PassphraseFile != "" {
-		return p.fromPassphraseFile(files, h.StoreID)
+		id, err = p.fromPassphraseFile(files, h.StoreID)
+		return id, keystore.SlotPassphrase, err
 	}
 	var failed error
 	if len(items) > 0 {
 		id, err := p.fromKeychain(ctx, items, h.StoreID)
 		if err == nil || len(files) == 0 || errors.Is(err, keystore.ErrDeclined) || ctx.Err() != nil {
-			return id, err
+			return id, keystore.SlotKeychain, err
 		}
 		failed = err // the passphrase opens the store as well
 	}
-	if id, ok := p.again(files, h.StoreID); ok {
+	id, err = p.fromPerson(ctx, files, h.StoreID, failed)
+	return id, keystore.SlotPassphrase, err
+}
+
+// fromPerson opens the passphrase files with what somebody has said or says. failed
+// is why the keychain does not give the key, if it was asked.
+func (p *Place) fromPerson(ctx context.Context, files []string, store keystore.StoreID, failed error) (*identity.Identity, error) {
+	if id, ok := p.again(files, store); ok {
 		return id, nil
 	}
 	if p.opts.Prompt != nil {
 		if failed != nil {
 			p.opts.Notice(fmt.Sprintf("the keychain does not give the key (%s); the passphrase opens the store too", reason(failed)))
 		}
-		return p.ask(ctx, files, h.StoreID)
+		return p.ask(ctx, files, store)
 	}
 	if failed == nil {
-		failed = &keystore.Error{Err: keystore.ErrLocked, Detail: "its key is behind a passphrase, and nobody can be asked for it"}
+		failed = errNobody
 	}
 	return nil, failed
 }
+
+// errNoIdentityNamed is ErrNoIdentity when the run names none.
+var errNoIdentityNamed = &keystore.Error{Err: ErrNoIdentity, Detail: "its key is an identity file that every run must name"}
+
+// errNobody is the ErrLocked of a store that only a person can open.
+var errNobody = &keystore.Error{Err: keystore.ErrLocked, Detail: "its key is behind a passphrase, and nobody can be asked for it"}
 
 // slots returns the names of the slots that may be tried.
 func (p *Place) slots(h keystore.Header) (items, files []string) {
@@ -157,7 +91,7 @@ func (p *Place) slots(h keystore.Header) (items, files []string) {
 
 func (p *Place) noSlot(h keystore.Header) error {
 	if len(h.Slots) == 0 {
-		return &keystore.Error{Err: ErrNoIdentity, Detail: "its key is an identity file that every run must name"}
+		return errNoIdentityNamed
 	}
 	return &keystore.Error{Err: keystore.ErrInvalid,
 		Detail: fmt.Sprintf("its key is not kept in a %s but in a %s", p.opts.Key, h.Slots[0].Kind)}

@@ -43,6 +43,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/agent"
 	"github.com/globus-keys/globus-keys/internal/spool"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
@@ -76,6 +77,9 @@ type Options struct {
 	// NoDialog: the keychain shows no dialog, as if nobody were there. Without
 	// a display it shows none either.
 	NoDialog bool
+
+	// NoAgent: the agent is not asked for the key.
+	NoAgent bool
 
 	// Keychain is where keys are kept; nil means the operating system's. It is
 	// closed with the store.
@@ -119,6 +123,7 @@ type Place struct {
 	sealed   bool // records are sealed; else the keychain guards them
 	adapter  keystore.StorageAdapter
 	keychain keychain.Backend
+	agent    *agent.Client                   // connects when it is needed
 	given    func() (keystore.Secret, error) // the passphrase file, read once
 
 	namedPassphrase bool // by Options, not by a variable that may be left over
@@ -139,6 +144,7 @@ func Find(opts *Options) (*Place, error) {
 	}
 	p.namedPassphrase = p.opts.PassphraseFile != ""
 	p.opts.complete()
+	p.agent = agent.Open(p.opts.Getenv)
 	p.given = sync.OnceValues(p.readPassphrase)
 	p.keychain = p.opts.Keychain
 	if p.keychain == nil {
@@ -226,7 +232,7 @@ func (t tended) Sealer(ctx context.Context) (keystore.StoreID, keystore.Sealer, 
 }
 
 func (t tended) Close() error {
-	err := errors.Join(t.StorageAdapter.Close(), t.p.keychain.Close())
+	err := errors.Join(t.StorageAdapter.Close(), t.p.keychain.Close(), t.p.agent.Close())
 	t.p.mu.Lock()
 	defer t.p.mu.Unlock()
 	t.p.found, t.p.passphrase = nil, keystore.Secret{}

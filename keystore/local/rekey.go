@@ -238,7 +238,7 @@ func (p *Place) fill(ctx context.Context, r *rekeying, c Change) error {
 }
 
 func (p *Place) nextKey(ctx context.Context, r *rekeying, c Change) (*identity.Identity, error) {
-	now, _, err := p.key(ctx, r.from)
+	now, err := p.key(ctx, r.from)
 	if err != nil {
 		return nil, err
 	}
