@@ -121,6 +121,9 @@ func TestReservationOutlivesTheKey(t *testing.T) {
 		if _, err := own.Open(context.Background(), testKey, record); err != nil {
 			t.Error(err)
 		}
+		if _, err := far.Open(ctx, testKey, record); err != nil {
+			t.Errorf("what was sealed in it: %v", err)
+		}
 		salts[parseAge(t, record).stanzas[0].Args[1]] = true
 	}
 	if len(salts) != reserve {
@@ -140,6 +143,9 @@ func TestReservationOutlivesTheKey(t *testing.T) {
 	}
 	if same, err := own.Reserve(context.Background(), testKey); err != nil || same != context.Background() {
 		t.Errorf("a key in hand needs no reservation: %v, %v", same, err)
+	}
+	if !Reserved(ctx) || Reserved(context.Background()) {
+		t.Error("Reserved does not tell a reservation from none")
 	}
 }
 

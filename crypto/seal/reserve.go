@@ -7,15 +7,16 @@ import (
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
-// reserve is how many seals of each record a reservation is good for: an Update may
-// be tried again. Further ones are asked of the holder.
-const reserve = 4
+// reserve is how many seals of each record a reservation is good for: as many as an
+// agent gives at once. A refresh tries to store its answer less often than that, until
+// it spools it. Further ones are asked of the holder.
+const reserve = 16
 
-// Reserve returns a context in which the records of these keys can be sealed, a few
-// times, and opened as they are, once they have been opened in it, whatever becomes
-// of who holds the key: when a store is locked the answer of a refresh that is under
-// way can still be stored, and nothing else. Errors are those of the holder. A Sealer
-// with a key of its own needs no reservation, and returns ctx.
+// Reserve returns a context in which the records of these keys can be sealed, 16 times
+// each, and opened, as they were sealed or have been opened in it before, whatever
+// becomes of who holds the key: when a store is locked the answer of a refresh that is
+// under way can still be stored, and nothing else. Errors are those of the holder. A
+// Sealer with a key of its own needs no reservation, and returns ctx.
 func (s *Sealer) Reserve(ctx context.Context, keys ...keystore.RecordKey) (context.Context, error) {
 	if _, own := s.holder.(inHand); own {
 		return ctx, nil
@@ -35,6 +36,13 @@ func (s *Sealer) Reserve(ctx context.Context, keys ...keystore.RecordKey) (conte
 	return context.WithValue(ctx, reservationKey{}, r), nil
 }
 
+// Reserved reports whether ctx is one of Reserve's. What is done in it is finished by
+// a process that holds a lock and has asked for all that it needs: it asks nobody.
+func Reserved(ctx context.Context) bool {
+	_, ok := ctx.Value(reservationKey{}).(*reservation)
+	return ok
+}
+
 type reservationKey struct{}
 
 // reservation is what has been reserved of one key. It lives in the context of those
@@ -44,7 +52,7 @@ type reservation struct {
 
 	mu    sync.Mutex
 	fresh map[keystore.RecordKey][]Fresh // not used yet; guarded by mu
-	known map[sealAt]keystore.Secret     // keys of seals that were opened; guarded by mu
+	known map[sealAt]keystore.Secret     // keys of seals that were opened or made; guarded by mu
 }
 
 type sealAt struct {
@@ -83,6 +91,7 @@ func (r *reservation) take(k keystore.RecordKey) (Fresh, bool) {
 		return Fresh{}, false
 	}
 	r.fresh[k] = left[1:]
+	r.known[sealAt{k, left[0].Salt}] = left[0].Key // an Update reads what it has written
 	return left[0], true
 }
 
