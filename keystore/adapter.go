@@ -42,9 +42,8 @@ type StorageAdapter interface {
 	// first the error is ErrBusy and names the holder. It never blocks View
 	// or Update. Two credentials may share a lock.
 	//
-	// What a later Put of k needs from a holder of the key (an agent) is
-	// obtained now, so that locking the store meanwhile cannot lose the
-	// answer of a refresh.
+	// It needs no key. What a refresh needs of who holds that, Store asks for
+	// by itself (Reserver), and hands down in the context of its later calls.
 	LockCredential(ctx context.Context, k RecordKey) (unlock func() error, err error)
 
 	// Close gives back what the adapter holds. Calls under way end first.

@@ -33,7 +33,14 @@ func (s *Store) Logout(ctx context.Context, resourceServer string, revoke func(c
 func (s *Store) logout(ctx context.Context, key RecordKey, revoke func(context.Context, Token) error) error {
 	end := func(w Writer) error { return remove(w, key, pendingKey(key)) }
 	if revoke != nil {
-		stored, err := s.revoke(ctx, key, revoke)
+		var stored Token
+		_, sealer, err := s.sealing(ctx)
+		if err == nil {
+			ctx, err = s.reserve(ctx, sealer, key) // what is revoked must be found again
+		}
+		if err == nil {
+			stored, err = s.revoke(ctx, key, revoke)
+		}
 		if err != nil {
 			return err
 		}

@@ -37,6 +37,9 @@ type Renew func(ctx context.Context, old Token) (TokenResponse, error)
 // was spent, as by a client that logs in with its own secret, nothing is lost: the
 // caller gets the error, and nobody keeps the answer.
 //
+// A store that is locked meanwhile refuses everything else: what the answer needs of
+// who holds the key is reserved before the issuer is asked (Reserver).
+//
 // stored, if not nil, is called with a renewed token, when that is stored and
 // nobody is kept waiting any more, also if the caller has gone; Refresh returns
 // after it. It must not close the store, nor must renew.
@@ -208,6 +211,9 @@ func (r *renewal) refresh(ctx context.Context, stale func(Token) bool, renew Ren
 		if err != nil || !stale(old) {
 			return old, err
 		}
+		if ctx, err = r.prepare(ctx); err != nil {
+			return Token{}, err
+		}
 		response, err := call(ctx, renew, old)
 		if err == nil {
 			t, err := r.settle(ctx, old, response)
@@ -243,9 +249,7 @@ func (s *Store) current(ctx context.Context, key RecordKey) (t Token, err error)
 }
 
 // announce writes the pending record of what is stored, if that is still stale and
-// of the namespace's account: the proof that an answer can be stored. What seals it
-// is asked for now, so that the answer can be sealed whatever becomes of the store
-// and its key.
+// of the namespace's account: the proof that an answer can be stored.
 func (r *renewal) announce(ctx context.Context, stale func(Token) bool) (old Token, err error) {
 	err = r.adapter.Update(ctx, func(w Writer) (err error) {
 		if old, err = getToken(w, r.key); err != nil || !stale(old) {
@@ -265,10 +269,17 @@ func (r *renewal) announce(ctx context.Context, stale func(Token) bool) (old Tok
 		}
 		return w.Put(pendingKey(r.key), payload)
 	})
-	if err == nil && r.spool != nil {
-		r.store, r.sealer, err = r.sealing(ctx)
-	}
 	return old, err
+}
+
+// prepare asks for what seals the answer, and reserves what storing, spooling or
+// refusing it needs of the key, so that it can be done whatever becomes of the store
+// and its key. That is done after the announcement: from then on no rekey begins.
+func (r *renewal) prepare(ctx context.Context) (_ context.Context, err error) {
+	if r.store, r.sealer, err = r.sealing(ctx); err != nil {
+		return nil, err
+	}
+	return r.reserve(ctx, r.sealer, r.key, pendingKey(r.key), r.account())
 }
 
 // settle stores the answer, however often that takes, unless the login has been
@@ -337,7 +348,7 @@ func (s *Store) exchange(w Writer, warn func(error), key RecordKey, old Token, r
 		return t, err
 	}
 	if t.sameLogin(old) {
-		if err := s.put(w, warn, response); err != nil {
+		if err := s.put(announced{w}, warn, response); err != nil {
 			return t, err
 		}
 		if t, err = getToken(w, key); err != nil {

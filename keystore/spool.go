@@ -48,7 +48,7 @@ func (s *Store) sealing(ctx context.Context) (StoreID, Sealer, error) {
 // save puts the answer into the spool. It is sealed as a record of the refresh
 // under way, so that it opens as nothing else.
 func (r *renewal) save(ctx context.Context, old Token, response TokenResponse) (Token, error) {
-	if r.sealer == nil {
+	if r.spool == nil || r.sealer == nil {
 		return Token{}, &Error{Err: ErrUnavailable, Detail: "there is no spool"}
 	}
 	t := response.token(r.key.Name).of(response.Account).renewed(old)
