@@ -34,7 +34,11 @@ func home(t *testing.T) func(string) string {
 // start starts an agent in this process, and returns its client.
 func start(t *testing.T, opts *agent.ServerOptions) *agent.Client {
 	t.Helper()
-	env := home(t)
+	return startAt(t, home(t), opts)
+}
+
+func startAt(t *testing.T, env func(string) string, opts *agent.ServerOptions) *agent.Client {
+	t.Helper()
 	l, release, err := agent.Listen(env, nil)
 	if err != nil {
 		t.Fatal(err)

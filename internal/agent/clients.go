@@ -6,61 +6,88 @@ import (
 	"time"
 )
 
-// clients are the connections that are open.
-type clients struct {
-	mu   sync.Mutex
-	last map[net.Conn]time.Time // when each was heard last; guarded by mu
-	gone bool                   // no more are let in; guarded by mu
-}
-
 // maxClients is how many are served at once. When one more comes, who was silent for
 // longest has to go: a program that keeps a connection connects anew.
 const maxClients = 256
 
-func newClients() *clients { return &clients{last: make(map[net.Conn]time.Time)} }
+// clients are the connections that are open.
+type clients struct {
+	mu   sync.Mutex
+	open map[net.Conn]*visit // guarded by mu
+	gone bool                // no more are let in; guarded by mu
+	left sync.WaitGroup      // who is still there
+}
 
-func (c *clients) enter(conn net.Conn) (leave func()) {
+// visit is one client's.
+type visit struct {
+	heard time.Time // when it was last
+	asked bool      // it waits for an answer
+}
+
+func newClients() *clients { return &clients{open: make(map[net.Conn]*visit)} }
+
+// enter lets a client in, if there is still time for one.
+func (c *clients) enter(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gone {
-		conn.Close()
+		return false
 	}
-	if len(c.last) >= maxClients {
+	if len(c.open) >= maxClients {
 		c.closeIdlest()
 	}
-	c.last[conn] = time.Now()
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.last, conn)
-	}
+	c.open[conn] = &visit{heard: time.Now()}
+	c.left.Add(1)
+	return true
 }
 
-// closeIdlest is called with mu held.
+func (c *clients) leave(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, conn)
+	c.left.Done()
+}
+
+// closeIdlest is called with mu held. Who waits for an answer is no idler, unless all
+// are: some never read.
 func (c *clients) closeIdlest() {
 	var idlest net.Conn
-	for conn, t := range c.last {
-		if idlest == nil || t.Before(c.last[idlest]) {
-			idlest = conn
+	var least *visit
+	for conn, v := range c.open {
+		if least == nil || v.idlerThan(least) {
+			idlest, least = conn, v
 		}
 	}
 	idlest.Close()
-	delete(c.last, idlest)
+	delete(c.open, idlest)
 }
 
-func (c *clients) seen(conn net.Conn) {
+func (v *visit) idlerThan(other *visit) bool {
+	if v.asked != other.asked {
+		return other.asked
+	}
+	return v.heard.Before(other.heard)
+}
+
+// asks and answered are told of each request.
+func (c *clients) asks(conn net.Conn)     { c.set(conn, true) }
+func (c *clients) answered(conn net.Conn) { c.set(conn, false) }
+
+func (c *clients) set(conn net.Conn, asked bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.last[conn]; ok {
-		c.last[conn] = time.Now()
+	if v := c.open[conn]; v != nil {
+		v.heard, v.asked = time.Now(), asked
 	}
 }
 
+// closeAll returns when all clients have gone.
 func (c *clients) closeAll() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.gone = true
-	for conn := range c.last {
+	for conn := range c.open {
 		conn.Close()
 	}
+	c.mu.Unlock()
+	c.left.Wait()
 }

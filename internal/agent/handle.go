@@ -22,7 +22,7 @@ func (s *Server) handle(r request) (answer, error) {
 	case opLock:
 		return s.lock(r)
 	case opStatus:
-		return answer{PID: os.Getpid(), Keys: s.keys.all(keystore.StoreID{})}, nil
+		return answer{PID: os.Getpid(), Keys: s.status()}, nil
 	case opStop:
 		return answer{}, nil // and then it stops
 	}
@@ -43,8 +43,19 @@ func (s *Server) keysOf(r request) (answer, error) {
 	if err != nil {
 		return answer{}, invalid("the store is not named by its id")
 	}
-	return answer{Keys: s.keys.all(store)}, nil
+	return answer{Keys: s.keys.tell(func(n keyName) bool { return n.store == store })}, nil
 }
+
+// status leaves the recipients out, which are long: nobody encrypts by it.
+func (s *Server) status() []keyAnswer {
+	keys := s.keys.tell(all)
+	for i := range keys {
+		keys[i].Recipient = ""
+	}
+	return keys
+}
+
+func all(keyName) bool { return true }
 
 func (s *Server) derive(r request) (a answer, err error) {
 	name, k, err := r.target()
@@ -120,14 +131,14 @@ func (s *Server) unlock(r request) error {
 		return invalid("the time to live is 1 second to %d days", MaxTTL/(24*time.Hour))
 	case r.Idle < 0 || r.Idle > int64(MaxTTL/time.Second):
 		return invalid("the idle limit is 0 seconds, which is none, to %d days", MaxTTL/(24*time.Hour))
-	case len(r.Place) > maxPlace:
-		return invalid("the place has more than %d bytes", maxPlace)
+	case r.Place != placeFor(r.Place):
+		return invalid("the place has more than %d bytes, or some that cannot be printed", maxPlace)
 	}
 	return s.keys.add(name, secret, heldKey{recipient: r.Recipient, place: r.Place, idle: idle}, ttl)
 }
 
 func (s *Server) lock(r request) (answer, error) {
-	which := func(keyName) bool { return true }
+	which := all
 	if r.Store != "" {
 		store, err := keystore.ParseStoreID(r.Store)
 		if err != nil {

@@ -1,15 +1,10 @@
 package agent
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/globus-keys/globus-keys/crypto/seal"
-	"github.com/globus-keys/globus-keys/internal/strictjson"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -20,7 +15,7 @@ const Version = 1
 const (
 	maxLine  = 16 << 10            // bytes of a request or an answer, with its end
 	maxFresh = 16                  // new seals of one request
-	maxPlace = 1024                // bytes of the name of a store, for people
+	maxPlace = 160                 // bytes of the name of a store, for people
 	MaxTTL   = 30 * 24 * time.Hour // that somebody can ask for
 )
 
@@ -80,7 +75,7 @@ type freshAnswer struct {
 type keyAnswer struct {
 	Store     string `json:"store"`
 	KeyID     string `json:"key_id"`
-	Recipient string `json:"recipient"`
+	Recipient string `json:"recipient,omitempty"` // not in the answer to status
 	Place     string `json:"place,omitempty"`
 	Left      int64  `json:"left_seconds"`           // until it is erased, unused or not
 	Idle      int64  `json:"idle_seconds,omitempty"` // the limit; 0: none
@@ -94,7 +89,7 @@ var answerFields = []string{"v", "error", "detail", "key", "seals", "keys", "cha
 const (
 	codeLocked  = "locked"  // the agent does not have this key
 	codeInvalid = "invalid" // no request of this version
-	codeBusy    = "busy"    // too many clients, or too many keys
+	codeBusy    = "busy"    // too many keys
 )
 
 // codes are what errors become on the wire, and what becomes of them there.
@@ -145,36 +140,4 @@ func parseAnswer(line []byte) (a answer, err error) {
 		return answer{}, &keystore.Error{Err: keystore.ErrUnavailable, Detail: fmt.Sprintf("this is no answer of version %d of the protocol", Version)}
 	}
 	return a, nil
-}
-
-func decode(line []byte, v any, fields []string) error {
-	if err := strictjson.Check(line, fields...); err != nil {
-		return err
-	}
-	if line = bytes.TrimSpace(line); len(line) == 0 || line[0] != '{' {
-		return errors.New("no object")
-	}
-	return json.Unmarshal(line, v)
-}
-
-// encode writes one line.
-func encode(v any) ([]byte, error) {
-	line, err := json.Marshal(v)
-	if err == nil && len(line) >= maxLine {
-		err = invalid("the message has %d bytes, the limit is %d", len(line), maxLine)
-	}
-	return append(line, '\n'), err
-}
-
-func encodeSecret(s keystore.Secret) string {
-	return base64.RawStdEncoding.EncodeToString([]byte(s.Reveal()))
-}
-
-// decodeSecret reads a key. No error quotes it.
-func decodeSecret(s string) ([]byte, error) {
-	b, err := base64.RawStdEncoding.Strict().DecodeString(s)
-	if err != nil || len(b) != seal.KeySize {
-		return nil, invalid("a key is %d bytes in base64", seal.KeySize)
-	}
-	return b, nil
 }

@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"cmp"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -9,8 +12,13 @@ import (
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
-// maxKeys is how many keys an agent holds: as many as fit into a page of 4 KiB.
-const maxKeys = 4096 / seal.KeySize
+// How many keys an agent holds, so that an answer that tells of them fits into a line:
+// two of a store are in use while it gets another key, and each rekey that was killed
+// leaves one.
+const (
+	maxKeys  = 32 // of all stores
+	maxStore = 4  // of one store; the oldest goes
+)
 
 // keyName is how a key is asked for.
 type keyName struct {
@@ -20,7 +28,8 @@ type keyName struct {
 
 // heldKey is one key.
 type heldKey struct {
-	slot      int // of the memory
+	slot      int    // of the memory
+	age       uint64 // the newer, the more
 	recipient string
 	place     string
 	idle      time.Duration // how long it may be unused; 0: no limit
@@ -37,7 +46,13 @@ type ring struct {
 	memory *secretmem.Memory    // guarded by mu
 	free   []int                // slots of memory; guarded by mu
 	held   map[keyName]*heldKey // guarded by mu
+	count  uint64               // of keys that were taken; guarded by mu
+	over   int                  // keys that have ended since the last sweep; guarded by mu
+	closed bool                 // no more are taken; guarded by mu
 }
+
+// errEnding: there is no agent any more, and so no answer.
+var errEnding = errors.New("the agent ends")
 
 func newRing(clock Clock) (*ring, error) {
 	memory, err := secretmem.New(maxKeys * seal.KeySize)
@@ -51,16 +66,26 @@ func newRing(clock Clock) (*ring, error) {
 	return r, nil
 }
 
+// retire reports whether there was no key, and then takes none any more.
+func (r *ring) retire() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire()
+	r.closed = r.closed || len(r.held) == 0
+	return r.closed
+}
+
 // close erases everything, for good.
 func (r *ring) close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.remove(func(keyName, *heldKey) bool { return true })
-	r.free = nil
+	r.closed = true
 	return r.memory.Close()
 }
 
-// add takes a key, in place of what was there under its name.
+// add takes a key, in place of what was there under its name. errEnding if it is too
+// late.
 func (r *ring) add(name keyName, secret []byte, h heldKey, ttl time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -76,26 +101,49 @@ func (r *ring) succeed(name keyName, secret []byte, recipient string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expire()
-	for n, before := range r.held {
-		if n.store == name.store && n.id != name.id {
-			next := *before
-			next.recipient = recipient
-			return r.put(name, secret, next)
-		}
+	before := r.newestFirst(func(n keyName) bool { return n.store == name.store && n != name })
+	if len(before) == 0 {
+		return errLocked()
 	}
-	return errLocked()
+	next := *r.held[before[0]]
+	next.recipient = recipient
+	return r.put(name, secret, next)
 }
 
 // put is called with mu held.
 func (r *ring) put(name keyName, secret []byte, h heldKey) error {
+	if r.closed {
+		return errEnding
+	}
+	r.remove(func(n keyName, _ *heldKey) bool { return n == name })
+	r.makeRoom(name.store)
 	if len(r.free) == 0 {
 		return &keystore.Error{Err: keystore.ErrBusy, Detail: "it holds as many keys as it can: lock a store"}
 	}
-	r.remove(func(n keyName, _ *heldKey) bool { return n == name })
 	h.slot, r.free = r.free[0], r.free[1:]
+	r.count++
+	h.age = r.count
 	copy(r.bytes(h.slot), secret)
 	r.held[name] = &h
 	return nil
+}
+
+func (r *ring) makeRoom(store keystore.StoreID) {
+	all := r.newestFirst(func(n keyName) bool { return n.store == store })
+	if len(all) == maxStore {
+		r.remove(func(n keyName, _ *heldKey) bool { return n == all[maxStore-1] })
+	}
+}
+
+// newestFirst is called with mu held.
+func (r *ring) newestFirst(which func(keyName) bool) (names []keyName) {
+	for n := range r.held {
+		if which(n) {
+			names = append(names, n)
+		}
+	}
+	slices.SortFunc(names, func(a, b keyName) int { return cmp.Compare(r.held[b].age, r.held[a].age) })
+	return names
 }
 
 // use calls f with a key, which f must not keep.
@@ -116,18 +164,15 @@ func errLocked() error {
 	return &keystore.Error{Err: keystore.ErrLocked, Detail: "this store is locked"}
 }
 
-// all returns what can be told of the keys of one store, or of all if that is zero.
-// It is no use of them.
-func (r *ring) all(store keystore.StoreID) []keyAnswer {
+// tell returns what can be told of keys, the newest first. It is no use of them.
+func (r *ring) tell(which func(keyName) bool) []keyAnswer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expire()
 	now := r.clock()
 	var keys []keyAnswer
-	for n, h := range r.held {
-		if n.store == store || store == (keystore.StoreID{}) {
-			keys = append(keys, h.answer(n, now))
-		}
+	for _, n := range r.newestFirst(which) {
+		keys = append(keys, r.held[n].answer(n, now))
 	}
 	return keys
 }
@@ -150,17 +195,20 @@ func (r *ring) lock(which func(keyName) bool) int {
 	return r.remove(func(n keyName, _ *heldKey) bool { return which(n) })
 }
 
-// sweep erases what is over, and says how many keys that were, and are left.
-func (r *ring) sweep() (erased, left int) {
+// sweep erases what is over, and says how many keys have ended since the last time,
+// and how many are left.
+func (r *ring) sweep() (ended, left int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.expire(), len(r.held)
+	r.expire()
+	ended, r.over = r.over, 0
+	return ended, len(r.held)
 }
 
 // expire is called with mu held, as remove is.
-func (r *ring) expire() int {
+func (r *ring) expire() {
 	now := r.clock()
-	return r.remove(func(_ keyName, h *heldKey) bool {
+	r.over += r.remove(func(_ keyName, h *heldKey) bool {
 		return h.ends.over(now) || h.idle > 0 && h.idleEnds.over(now)
 	})
 }

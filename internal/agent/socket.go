@@ -50,8 +50,7 @@ func dialAt(ctx context.Context, path string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "unix", path)
+	c, err := connect(ctx, path)
 	if ctx.Err() != nil {
 		return nil, ended(ctx)
 	}
@@ -66,6 +65,23 @@ func dialAt(ctx context.Context, path string) (net.Conn, error) {
 		return nil, &keystore.Error{Store: path, Err: keystore.ErrTampered, Detail: err.Error()}
 	}
 	return c, nil
+}
+
+// connect waits while others wait to be let in, and fill the queue: the kernel says
+// EAGAIN then, and Go gives up.
+func connect(ctx context.Context, path string) (c net.Conn, err error) {
+	var d net.Dialer
+	for {
+		c, err = d.DialContext(ctx, "unix", path)
+		if !errors.Is(err, syscall.EAGAIN) {
+			return c, err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 func refused(err error) bool {

@@ -38,14 +38,11 @@ func Start(ctx context.Context, getenv func(string) string, command ...string) e
 		}
 	}
 	detach(cmd)
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
+	out, err := launch(cmd)
 	if err != nil {
 		return unstarted(err.Error())
 	}
-	go cmd.Wait() // takes the process in if it ends while this one lives
+	defer out.Close()
 	said := make(chan string, 1)
 	go func() {
 		line, _ := bufio.NewReader(io.LimitReader(out, maxLine)).ReadString('\n')
@@ -58,6 +55,23 @@ func Start(ctx context.Context, getenv func(string) string, command ...string) e
 		cmd.Process.Kill()
 		return unstarted("it did not serve in time")
 	}
+}
+
+// launch starts cmd and returns what it writes. It is no pipe of cmd's, which Wait
+// would close before it is read.
+func launch(cmd *exec.Cmd) (*os.File, error) {
+	out, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	cmd.Stdout = in
+	if err := cmd.Start(); err != nil {
+		out.Close()
+		return nil, err
+	}
+	go cmd.Wait() // takes the process in if it ends while this one lives
+	return out, nil
 }
 
 // readyLine is what an agent says when it serves, or another does.

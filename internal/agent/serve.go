@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"errors"
+	"net"
+	"time"
+
+	"github.com/globus-keys/globus-keys/internal/erase"
+)
+
+const (
+	quietTime   = time.Minute     // between two requests of a client
+	requestTime = 5 * time.Second // from the first byte of a line to its end, and for an answer
+)
+
+// welcome begins to serve a client.
+func (s *Server) welcome(c net.Conn) {
+	if err := checkPeer(c); err != nil {
+		s.log.Warn("refused a client", "error", err)
+		c.Close()
+		return
+	}
+	if !s.conns.enter(c) {
+		c.Close()
+		return
+	}
+	go func() {
+		defer s.conns.leave(c)
+		defer c.Close()
+		s.serve(c)
+	}()
+}
+
+func (s *Server) serve(c net.Conn) {
+	in := newLines(c, quietTime, requestTime)
+	defer in.erase()
+	for then := goOn; then != hangUp; {
+		line, err := in.next()
+		if err != nil && !errors.Is(err, errTooLong) {
+			return
+		}
+		s.conns.asks(c)
+		// What is allocated meanwhile is erased as soon as it is collected.
+		erase.Do(func() { then = s.answer(c, line, err) })
+		in.erase()
+		switch then {
+		case clean:
+			erase.Now()
+		case endAgent: // hangs up on this client too, when the keys are erased
+			s.stop()
+		}
+		s.conns.answered(c)
+	}
+}
+
+// next is what is done after an answer.
+type next int
+
+const (
+	goOn     next = iota
+	clean         // erase at once what the request has left
+	hangUp        // it was none
+	endAgent      // it has said stop
+)
+
+// answer answers one line, or says what was wrong with it.
+func (s *Server) answer(c net.Conn, line []byte, bad error) next {
+	out, then := s.respond(line, bad)
+	defer clear(out)
+	c.SetWriteDeadline(time.Now().Add(requestTime))
+	if _, err := c.Write(out); err != nil {
+		return hangUp
+	}
+	return then
+}
+
+// respond returns the answer to a line, none if there is no agent any more.
+func (s *Server) respond(line []byte, bad error) (out []byte, then next) {
+	a, then, err := s.ask(line, bad)
+	if errors.Is(err, errEnding) {
+		return nil, hangUp
+	}
+	if err != nil {
+		a = refusal(err)
+	}
+	a.V = Version
+	out, err = a.encode()
+	if err != nil { // it is too long
+		out, _ = refusal(err).encode()
+	}
+	return out, then
+}
+
+func (s *Server) ask(line []byte, bad error) (answer, next, error) {
+	var r request
+	err := bad
+	if err == nil {
+		r, err = parseRequest(line)
+	}
+	if err != nil {
+		s.log.Warn("no request", "error", err)
+		return answer{}, hangUp, err
+	}
+	s.log.Debug("request", "op", known(r.Op))
+	a, err := s.handle(r)
+	switch {
+	case err == nil && r.Op == opStop:
+		return a, endAgent, nil
+	case r.Op == opUnlock:
+		return a, clean, err
+	}
+	return a, goOn, err
+}
