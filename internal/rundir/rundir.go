@@ -16,7 +16,7 @@ import (
 // others. getenv is os.Getenv or stands for it. What somebody else may have put in
 // its place is refused with keystore.ErrTampered.
 func Make(getenv func(string) string) (string, error) {
-	dirs, err := locate(getenv)
+	dirs, err := places(getenv)
 	if err != nil {
 		return "", err
 	}
@@ -26,7 +26,7 @@ func Make(getenv func(string) string) (string, error) {
 // MakeWithin is Make for what must have a name of at most so many bytes, as a socket
 // must: the first place whose name is that short is taken. Find finds it.
 func MakeWithin(getenv func(string) string, bytes int) (string, error) {
-	dirs, err := locate(getenv)
+	dirs, err := places(getenv)
 	if err != nil {
 		return "", err
 	}
@@ -44,7 +44,7 @@ func MakeWithin(getenv func(string) string, bytes int) (string, error) {
 // job that ran while he was not logged in. Make's is refused as Make does; of the
 // others, what is not the user's own is passed over.
 func Find(getenv func(string) string) ([]string, error) {
-	dirs, err := locate(getenv)
+	dirs, err := places(getenv)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +59,18 @@ func Find(getenv func(string) string) ([]string, error) {
 		}
 	}
 	return found, nil
+}
+
+// FirstOnly is set by programs of tests, before anything else: what the environment
+// names is the only place then, and the tester's own agent is none of theirs.
+var FirstOnly = false
+
+func places(getenv func(string) string) ([]string, error) {
+	dirs, err := locate(getenv)
+	if FirstOnly && len(dirs) > 1 {
+		dirs = dirs[:1]
+	}
+	return dirs, err
 }
 
 // usable reports whether dir is an absolute path to a directory of the user's own.
