@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,6 +116,35 @@ func TestUnlockUseLock(t *testing.T) {
 	}
 	if _, err := far.Open(ctx, testRecord, record); !errors.Is(err, keystore.ErrLocked) {
 		t.Errorf("after lock: %v, want ErrLocked", err)
+	}
+}
+
+// TestLookingIsNoUse, and all else is.
+func TestLookingIsNoUse(t *testing.T) {
+	ctx := context.Background()
+	var passed atomic.Int64
+	c := start(t, &agent.ServerOptions{Clock: func() agent.Instant {
+		d := time.Duration(passed.Load())
+		return agent.Instant{Wall: time.Unix(1e9, 0).Add(d), Steady: d}
+	}})
+	key, _ := newKey(t)
+	if err := c.Unlock(ctx, key, "", agent.Terms{TTL: time.Hour, Idle: time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	h := c.Holder(key.Public)
+	for i, use := range []func() error{
+		func() error { _, err := h.WrapKey(ctx, testRecord, seal.NewSalt()); return err },
+		func() error { _, err := h.Fresh(agent.Look(ctx), testRecord, 1); return err },
+		func() error { _, err := h.WrapKey(agent.Look(ctx), testRecord, seal.NewSalt()); return err },
+	} {
+		passed.Add(int64(50 * time.Second))
+		if err := use(); err != nil {
+			t.Fatalf("after %d uses: %v", i, err)
+		}
+	}
+	passed.Add(int64(50 * time.Second))
+	if _, err := h.WrapKey(ctx, testRecord, seal.NewSalt()); !errors.Is(err, keystore.ErrLocked) {
+		t.Errorf("after a look: %v, want ErrLocked", err)
 	}
 }
 

@@ -66,7 +66,11 @@ func (s *Server) derive(r request) (a answer, err error) {
 	if err != nil {
 		return a, err
 	}
-	err = s.keys.use(name, func(secret []byte) {
+	use := s.keys.use
+	if r.Look {
+		use = s.keys.look
+	}
+	err = use(name, func(secret []byte) {
 		a.Key = encodeSecret(seal.WrapKey(secret, name.store, k, salt))
 	})
 	return a, err

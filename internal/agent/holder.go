@@ -15,10 +15,17 @@ type holder struct {
 	of seal.Public
 }
 
+type looking struct{}
+
+// Look returns a context in which opening a record is no use of its key: a store that
+// is only looked at now and then is locked by its idle limit all the same.
+func Look(ctx context.Context) context.Context { return context.WithValue(ctx, looking{}, true) }
+
 // WrapKey implements seal.Holder.
 func (h holder) WrapKey(ctx context.Context, k keystore.RecordKey, salt seal.Salt) (keystore.Secret, error) {
 	r := h.request(opDerive, k)
 	r.Salt = salt.String()
+	r.Look = ctx.Value(looking{}) != nil
 	a, err := h.call(ctx, r)
 	if err != nil {
 		return keystore.Secret{}, err

@@ -42,6 +42,7 @@ type request struct {
 	Name      string `json:"name,omitempty"`
 	Salt      string `json:"salt,omitempty"`
 	Count     int    `json:"count,omitempty"`
+	Look      bool   `json:"look,omitempty"` // derive: no use of the key
 
 	Key       string `json:"key,omitempty"` // secret
 	Recipient string `json:"recipient,omitempty"`
@@ -51,7 +52,7 @@ type request struct {
 	Successor bool   `json:"successor,omitempty"`
 }
 
-var requestFields = []string{"v", "op", "store", "key_id", "namespace", "kind", "name", "salt", "count",
+var requestFields = []string{"v", "op", "store", "key_id", "namespace", "kind", "name", "salt", "count", "look",
 	"key", "recipient", "place", "ttl_seconds", "idle_seconds", "successor"}
 
 // answer is one line to a client.

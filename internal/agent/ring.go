@@ -148,6 +148,18 @@ func (r *ring) newestFirst(which func(keyName) bool) (names []keyName) {
 
 // use calls f with a key, which f must not keep.
 func (r *ring) use(name keyName, f func(secret []byte)) error {
+	return r.with(name, func(h *heldKey) {
+		h.idleEnds = r.clock().in(h.idle)
+		f(r.bytes(h.slot))
+	})
+}
+
+// look is use that does not count as such.
+func (r *ring) look(name keyName, f func(secret []byte)) error {
+	return r.with(name, func(h *heldKey) { f(r.bytes(h.slot)) })
+}
+
+func (r *ring) with(name keyName, f func(*heldKey)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expire()
@@ -155,8 +167,7 @@ func (r *ring) use(name keyName, f func(secret []byte)) error {
 	if h == nil {
 		return errLocked()
 	}
-	h.idleEnds = r.clock().in(h.idle)
-	f(r.bytes(h.slot))
+	f(h)
 	return nil
 }
 
