@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,6 +117,25 @@ func TestUnlockUseLock(t *testing.T) {
 	}
 	if _, err := far.Open(ctx, testRecord, record); !errors.Is(err, keystore.ErrLocked) {
 		t.Errorf("after lock: %v, want ErrLocked", err)
+	}
+}
+
+// TestKeyIsFoundByTheNameOfItsStore, however long that is.
+func TestKeyIsFoundByTheNameOfItsStore(t *testing.T) {
+	ctx := context.Background()
+	c := start(t, nil)
+	for _, name := range []string{"file:/home/u/tokens.json", "file:/" + strings.Repeat("long/", 100) + "tokens.json"} {
+		key, _ := newKey(t)
+		if err := c.Unlock(ctx, key, name, hour); err != nil {
+			t.Fatal(err)
+		}
+		st, err := c.Status(ctx)
+		if err != nil || len(st.Keys) != 1 || !st.Keys[0].IsOf(name) || st.Keys[0].IsOf("file:/home/u/other.json") {
+			t.Errorf("the key of %s: %+v, %v", name, st.Keys, err)
+		}
+		if _, err := c.Lock(ctx, testStore); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -95,6 +95,10 @@ type KeyStatus struct {
 	IdleLeft time.Duration
 }
 
+// IsOf reports whether the key is of the store of this name: that is known also when the
+// store can no longer be read. Names that end in the same 157 bytes are not told apart.
+func (k KeyStatus) IsOf(name string) bool { return k.Place == placeFor(name) }
+
 // Status asks for it. It is no use of the keys.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	a, err := c.call(ctx, request{Op: opStatus})
