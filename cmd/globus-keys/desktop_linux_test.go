@@ -252,6 +252,35 @@ func TestPassphraseBesideTheKeychain(t *testing.T) {
 	s.must("token", "transfer")
 }
 
+// TestUnlockOfAKeychain: there is nothing to hand to an agent, and none is started; with
+// a passphrase besides the keychain too, unless that is named.
+func TestUnlockOfAKeychain(t *testing.T) {
+	s := newSession(t, desktoptest.StartKeyring(t).Bus)
+	pass := filepath.Join(s.bus.Dir, "pass")
+	os.WriteFile(pass, []byte("a fine passphrase\n"), 0o600)
+	s.must("import", s.plain())
+	unlocks := func() {
+		t.Helper()
+		if o := s.run("unlock"); o.code != 0 || o.out != "" || !strings.Contains(o.errors, "opens: its key is in the Secret Service") {
+			t.Errorf("unlock: exit code %d, printed %q, and said:\n%s", o.code, o.out, o.errors)
+		}
+		s.refuses(3, []string{"no agent is running"}, "agent", "status")
+	}
+	unlocks()
+	s.must("passphrase", "set", "--new-passphrase-file", pass)
+	unlocks()
+	if o := s.run("--store", "keychain:work", "unlock"); o.code != 3 {
+		t.Errorf("a store that is not there: exit code %d\n%s", o.code, o.errors)
+	}
+	s.must("--store", "keychain:work", "import", s.plain())
+	if o := s.run("--store", "keychain:work", "unlock"); o.code != 0 || !strings.Contains(o.errors, "keychain:work opens") {
+		t.Errorf("a store in the keychain: exit code %d\n%s", o.code, o.errors)
+	}
+	if o := s.run("lock"); o.code != 0 || !strings.Contains(o.errors, "was not unlocked") {
+		t.Errorf("lock: exit code %d\n%s", o.code, o.errors)
+	}
+}
+
 // TestKeychainStore: the logins are items of the keychain; there is no key, and
 // nothing in the index that is secret.
 func TestKeychainStore(t *testing.T) {

@@ -35,7 +35,8 @@ func (e hinted) Unwrap() error { return e.error }
 type foreign struct{ error }
 
 // outcomes maps errors to exit codes and hints; the first match counts. In a
-// hint, {} stands for the command line so far: globus-keys and the store.
+// hint, {} stands for the command line so far: globus-keys, the store, and what opens
+// it; {store} is the same without what opens it.
 var outcomes = []struct {
 	is   error
 	code int
@@ -50,8 +51,8 @@ var outcomes = []struct {
 	{keystore.ErrCorrupt, 7, "{} restore --backup goes back to the state before the last change; last resort: {} reset moves the store aside"},
 	{keystore.ErrSubjectMismatch, 1, "keep the two apart: say --namespace NAME; or log out of the old one first"},
 	{keystore.ErrDeclined, 2, ""},
-	{local.ErrNoIdentity, 5, "name the file with the identity of this store: --identity-file FILE"},
-	{keystore.ErrLocked, 5, "run it in a terminal to be asked for the passphrase, or name a file that holds it: --passphrase-file FILE"},
+	{local.ErrNoIdentity, 5, "name the file with the identity of this store: --identity-file FILE; with unlock it is named once for hours"},
+	{keystore.ErrLocked, 5, "{store} unlock, in a terminal, opens it for hours; or name a file that holds the passphrase: --passphrase-file FILE"},
 	{keystore.ErrBusy, 6, "another process is at work on the store; try again"},
 	{context.DeadlineExceeded, 6, "try again"},
 	{keystore.ErrReadOnly, 6, "make the directory of the store writable, or name another store with --store file:PATH"},
@@ -79,6 +80,9 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	if errors.As(err, &problem) {
 		hint = a.keychainHint(problem, err)
 	}
+	if about, _ := errors.AsType[*keystore.Error](err); about != nil && about.Op == local.MakeOp && errors.Is(err, keystore.ErrLocked) && problem == nil {
+		hint = passphraseHint // there is no store yet to unlock
+	}
 	var h hinted
 	if errors.As(err, &h) {
 		hint = h.hint
@@ -93,8 +97,10 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	return code
 }
 
-// advise tells a hint in which {} stands for the command line so far.
-func (a *app) advise(hint string) { a.hint("%s", strings.ReplaceAll(hint, "{}", a.self())) }
+// advise tells a hint in which {} and {store} stand for the command line so far.
+func (a *app) advise(hint string) {
+	a.hint("%s", strings.NewReplacer("{}", a.self(), "{store}", a.selfFor([2]string{"--store", a.store})).Replace(hint))
+}
 
 // complain tells err, one line for each that errors.Join has put together.
 func (a *app) complain(err error) {
@@ -169,8 +175,14 @@ func (a *app) storeName() string { return cmp.Or(a.store, a.getenv("GLOBUS_KEYS_
 
 // self is how to call the program again for the same store, with the same key.
 func (a *app) self() string {
+	return a.selfFor([2]string{"--store", a.store}, [2]string{"--key", a.key},
+		[2]string{"--identity-file", a.identityFile}, [2]string{"--passphrase-file", a.passphraseFile})
+}
+
+// selfFor is the same with some of the flags: names and values.
+func (a *app) selfFor(flags ...[2]string) string {
 	line := "globus-keys"
-	for _, flag := range [][2]string{{"--store", a.store}, {"--key", a.key}, {"--identity-file", a.identityFile}, {"--passphrase-file", a.passphraseFile}} {
+	for _, flag := range flags {
 		if flag[1] != "" {
 			line += " " + flag[0] + " " + shellQuoted(flag[1])
 		}

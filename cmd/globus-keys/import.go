@@ -72,6 +72,9 @@ func (i *importing) run(ctx context.Context, args []string) error {
 		}
 		answer.Files = append(answer.Files, done)
 	}
+	if err == nil {
+		i.nextUnlock()
+	}
 	if i.json { // also what was done before an error
 		err = errors.Join(i.printJSON(answer), err)
 	}

@@ -236,6 +236,7 @@ func (l *loggingIn) tell(o opened, answer oauth.Answer) error {
 	if len(answer.Narrowed) > 0 {
 		l.warn("not granted: %s", strings.Join(answer.Narrowed, " "))
 	}
+	l.nextUnlock()
 	if l.json {
 		return l.printJSON(told)
 	}

@@ -103,6 +103,7 @@ type app struct {
 	key            string
 	noPrompt       bool
 
+	chosen    bool         // somebody has chosen a passphrase in this run
 	finishing atomic.Int32 // things under way that must not be broken off
 }
 
@@ -157,7 +158,7 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 		a.loginCommand(), a.logoutCommand(), a.refreshCommand(), a.whoamiCommand(), a.preflightCommand(),
 		a.importCommand(), a.tokenCommand(), a.statusCommand(), a.showCommand(), a.removeCommand(),
 		a.exportCommand(), a.verifyCommand(), a.restoreCommand(), a.resetCommand(),
-		a.rekeyCommand(), a.passphraseCommand(),
+		a.unlockCommand(), a.lockCommand(), a.agentCommand(), a.rekeyCommand(), a.passphraseCommand(),
 		a.namespacesCommand(), a.versionCommand(),
 	)
 	return root
@@ -184,9 +185,23 @@ func (a *app) place() (*local.Place, error) {
 		WorkFactor:     testWorkFactor,
 	}
 	if !a.silent() {
-		opts.Prompt = a.passphrase
+		opts.Prompt = a.ask
 	}
 	return local.Find(opts)
+}
+
+// ask is the Prompt of the store.
+func (a *app) ask(ctx context.Context, q local.Question) (keystore.Secret, error) {
+	answer, err := a.passphrase(ctx, q)
+	a.chosen = a.chosen || q.New && err == nil
+	return answer, err
+}
+
+// nextUnlock says, to who has just chosen a passphrase, how to type it less often.
+func (a *app) nextUnlock() {
+	if a.chosen {
+		a.advise("{store} unlock opens the store for hours, so that the passphrase is typed once")
+	}
 }
 
 func (a *app) open() (*local.Place, *keystore.Store, error) {

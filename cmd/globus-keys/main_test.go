@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,12 +14,17 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/globus-keys/globus-keys/internal/keychaintest"
+	"github.com/globus-keys/globus-keys/internal/rundir"
 	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/keystoretest"
 )
 
 func TestMain(m *testing.M) {
+	rundir.FirstOnly = true
+	if slices.Equal(os.Args[1:], agentWords) { // a command has started its agent
+		os.Args[0] = "globus-keys"
+	}
 	testscript.Main(m, map[string]func(){
 		"globus-keys": func() {
 			testWorkFactor = 10
@@ -62,16 +68,16 @@ func runScripts(t *testing.T, dir string) {
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second more
 			env.Setenv("HOME", home)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
-			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "runtime"))
+			if err := prepareRuntime(env); err != nil {
+				return err
+			}
 			env.Setenv(talkVariable, filepath.Join(env.WorkDir, "talk"))
 			env.Setenv("LOCALAPPDATA", home)
 			env.Setenv("FIXTURES", fixtureCopy)
 			env.Setenv("PASS", pass)
 			env.Setenv("STORE", filepath.Join(home, ".local", "share", "globus-keys", "tokens.json"))
-			for _, dir := range []string{home, env.Getenv("XDG_RUNTIME_DIR")} {
-				if err := os.Mkdir(dir, 0o700); err != nil {
-					return err
-				}
+			if err := os.Mkdir(home, 0o700); err != nil {
+				return err
 			}
 			prepareIssuer(env)
 			if err := os.CopyFS(fixtureCopy, os.DirFS(fixtures)); err != nil {
@@ -91,6 +97,7 @@ func runScripts(t *testing.T, dir string) {
 			"edit":      edit,
 			"chmodfile": chmodFile,
 			"settings":  writeSettings,
+			"waitfor":   waitFor,
 
 			"issuer":              startIssuer,
 			"issuer-answers":      issuerAnswers,

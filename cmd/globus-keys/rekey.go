@@ -20,7 +20,8 @@ func (a *app) rekeyCommand() *cobra.Command {
 		Long: `Give the store another key, in all places where it lies, and seal every record
 with it. Records that were sealed before are refused from then on, and whoever
 has the old key cannot read what is written from then on. Programs that have the
-store open go on.
+store open go on, and a store that is unlocked stays so. The passphrase that there is
+is asked for all the same.
 
 Copies of the store that somebody made before can still be read with the old key:
 if they matter, log out, which revokes the logins at their issuer, and log in again.
@@ -65,7 +66,7 @@ func (a *app) change(ctx context.Context, c local.Change, done string) error {
 		return hinted{err, "run it in a terminal, or name a file with the new passphrase: --new-passphrase-file FILE"}
 	}
 	if err != nil {
-		return err
+		return needsPassphrase(err)
 	}
 	a.say("%s", done)
 	return nil

@@ -16,7 +16,7 @@ func (a *app) resetCommand() *cobra.Command {
 		Short: "Move an unusable store aside and start anew",
 		Long: `Move an unusable store aside and start anew: the last resort when the store
 cannot be read and has no backup, or when its passphrase is lost. Nothing is
-deleted. You have to log in again.`,
+deleted. A store that is unlocked is locked first. You have to log in again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.reset(cmd.Context(), yes) },
 	}
@@ -39,6 +39,7 @@ func (a *app) reset(ctx context.Context, yes bool) error {
 			return err
 		}
 	}
+	a.forget(ctx, p)
 	moved, err := adapter.Reset(ctx)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/globus-keys/globus-keys/internal/agent"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/local"
 	"github.com/globus-keys/globus-keys/keystore/oauth"
@@ -21,7 +22,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Short:   "Show where the store and its key are, and which logins it holds",
 		Long: `Show where the store and its key are, and which logins it holds.
 
-Nobody is asked for a passphrase: of a locked store only the names are shown.
+Nobody is asked for a passphrase: of a locked store only the names are shown. Of a
+store that unlock has opened it is shown until when; looking is no use of it.
 The exit code is 7 if a login is damaged.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), asJSON) },
@@ -37,6 +39,8 @@ type storeStatus struct {
 	Exists bool        `json:"exists"`
 	ID     string      `json:"store_id,omitempty"`
 	Keys   []keyStatus `json:"keys"`
+
+	Unlocked *unlockedFor `json:"unlocked,omitempty"` // by the agent
 
 	Recovery []string `json:"recovery_recipients,omitempty"` // known if the store is open
 	Locked   bool     `json:"locked"`
@@ -69,7 +73,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 		return err
 	}
 	defer store.Close()
-	st, err := survey(ctx, p, store)
+	st, err := a.survey(agent.Look(ctx), p, store)
 	if err != nil {
 		return err
 	}
@@ -92,7 +96,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 	return nil
 }
 
-func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeStatus, error) {
+func (a *app) survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeStatus, error) {
 	st := storeStatus{Schema: 1, Store: p.String(), Keys: []keyStatus{}, Logins: []loginStatus{}}
 	h, keys, err := names(ctx, p.Adapter(), keystore.KindMeta, keystore.KindToken)
 	if err != nil || h.IsZero() {
@@ -104,6 +108,7 @@ func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeSt
 			return st, &keystore.Error{Store: p.Path(), Key: keystore.MetaKey, Err: keystore.ErrTampered, Detail: "the record is missing"}
 		}
 		keys = keys[1:]
+		st.Unlocked = a.unlockedStore(ctx, st.ID)
 		st.recovery(ctx, p)
 	}
 	st.Keys = keyPlaces(p, h)
@@ -243,6 +248,11 @@ func (a *app) printStatus(st storeStatus, now time.Time) error {
 	}
 	for _, r := range st.Recovery {
 		if err := a.printf("Reader: %s (recovery recipient)\n", clean(r)); err != nil {
+			return err
+		}
+	}
+	if st.Unlocked != nil {
+		if err := a.printf("State:  %s\n", st.Unlocked.line(now)); err != nil {
 			return err
 		}
 	}

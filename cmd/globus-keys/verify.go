@@ -16,7 +16,8 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Check every record of the store",
 		Long: `Check every record of the store, in every namespace: by its seal, which says
 that this store wrote it in this place, and by age with the store's identity,
-which says that stock age recovers it. The exit code is 7 if one fails.`,
+which says that stock age recovers it. The passphrase is asked for also while the
+store is unlocked. The exit code is 7 if one fails.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.verify(cmd.Context(), asJSON) },
 	}
@@ -47,7 +48,7 @@ func (a *app) verify(ctx context.Context, asJSON bool) error {
 	bad := 0
 	for key, problem := range p.Verify(ctx) {
 		if key == (keystore.RecordKey{}) {
-			return problem
+			return needsPassphrase(problem)
 		}
 		r := verifiedRecord{Namespace: key.Namespace, Kind: key.Kind, Name: key.Name, OK: problem == nil}
 		if problem != nil {

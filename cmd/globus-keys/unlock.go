@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/globus-keys/globus-keys/internal/agent"
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/keychain"
+	"github.com/globus-keys/globus-keys/keystore/local"
+)
+
+// unlocking is one run of the unlock command.
+type unlocking struct {
+	*app
+	ttl, idle  time.Duration
+	descriptor int // with the passphrase; -1: none
+}
+
+func (a *app) unlockCommand() *cobra.Command {
+	u := &unlocking{app: a}
+	cmd := &cobra.Command{
+		Use:   "unlock",
+		Short: "Open the store for hours: its passphrase is typed once",
+		Long: `Open the store for hours: its passphrase is asked for once, or read from a file,
+and the commands and programs that you run on this machine use the store until it is
+locked again: when --ttl is over, when nobody has used it for --idle, by "lock", when
+the machine sleeps or its screen is locked, and with the machine. Unlocking again
+begins a new time.
+
+An agent in the background has the key meanwhile, in memory that is not written to
+any disk; docs/unlock.md says what that protects against. verify, rekey and
+passphrase ask for the passphrase all the same: the agent does not have what they
+need.
+
+Of a store whose key is in the OS keychain that is what is unlocked: its dialog is
+shown, and the store is tried. The times are the keychain's own then.`,
+		Example: "  globus-keys unlock\n  globus-keys unlock --ttl 30m --idle 0\n  pass show globus | globus-keys unlock --passphrase-fd 0",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return u.run(cmd.Context()) },
+
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	f := cmd.Flags()
+	f.DurationVar(&u.ttl, "ttl", 8*time.Hour, "how long the store stays unlocked at most: 1s to 720h")
+	f.DurationVar(&u.idle, "idle", time.Hour, "how long it stays unlocked while nobody uses it: 1s to 720h; 0: no limit")
+	f.IntVar(&u.descriptor, "passphrase-fd", -1, "read the passphrase from this open descriptor `N`, as --passphrase-file fd:N does")
+	return cmd
+}
+
+func (u *unlocking) run(ctx context.Context) error {
+	if err := u.checkFlags(); err != nil {
+		return err
+	}
+	p, store, err := u.open()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	got, err := p.Unlock(ctx, local.UnlockOptions{TTL: u.ttl, Idle: u.idle, Start: u.startAgent})
+	switch {
+	case errors.Is(err, keystore.ErrNotFound):
+		return hinted{err, "{} login or {} import makes a store"}
+	case err != nil:
+		return needsPassphrase(err)
+	case !got.Agent:
+		u.say("%s opens: its key is in the %s, which says how long it is unlocked", p, p.Keychain().Traits().Name)
+		return nil
+	}
+	u.say("%s is unlocked for %s%s", p, roughly(u.ttl), u.unlessUsed())
+	return nil
+}
+
+func (u *unlocking) unlessUsed() string {
+	if u.idle == 0 || u.idle >= u.ttl {
+		return ""
+	}
+	return ", or until nobody has used it for " + roughly(u.idle)
+}
+
+// checkFlags refuses times that no agent takes, and makes one of the two ways to name
+// a descriptor.
+func (u *unlocking) checkFlags() error {
+	inRange := func(d time.Duration) bool { return d >= time.Second && d <= agent.MaxTTL }
+	switch {
+	case !inRange(u.ttl):
+		return usageError{fmt.Errorf("--ttl is a time from 1s to %s, such as 8h", maxTTL)}
+	case u.idle != 0 && !inRange(u.idle):
+		return usageError{fmt.Errorf("--idle is a time from 1s to %s, such as 1h, or 0 for no limit", maxTTL)}
+	case u.descriptor < -1:
+		return usageError{fmt.Errorf("--passphrase-fd is the number of an open descriptor, such as 0")}
+	case u.descriptor >= 0 && u.passphraseFile != "":
+		return usageError{fmt.Errorf("--passphrase-fd and --passphrase-file name two passphrases: say one")}
+	case u.descriptor >= 0:
+		u.passphraseFile = fmt.Sprintf("fd:%d", u.descriptor)
+	}
+	return nil
+}
+
+var maxTTL = fmt.Sprintf("%dh", agent.MaxTTL/time.Hour)
+
+// needsPassphrase is for what no agent helps with.
+func needsPassphrase(err error) error {
+	var problem *keychain.Problem
+	if !errors.Is(err, keystore.ErrLocked) || errors.Is(err, local.ErrNoIdentity) || errors.As(err, &problem) {
+		return err
+	}
+	return hinted{err, passphraseHint}
+}
+
+const passphraseHint = "run it in a terminal to be asked for the passphrase, or name a file that holds it: --passphrase-file FILE"
