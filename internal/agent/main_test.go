@@ -29,6 +29,8 @@ func TestMain(m *testing.M) {
 		"be-a-client":     beClient,
 		"be-a-foreigner":  beForeigner,
 		"start-the-agent": beStarter,
+		"unlock-it":       unlockIt,
+		"connect":         connect,
 	}
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
 		os.Exit(m.Run())
@@ -70,24 +72,45 @@ func beAgent(args []string) error {
 	return errors.Join(err, release())
 }
 
-// beClient asks for a key, again and again if it is told to, and says what it gets.
-func beClient(args []string) error {
+// beClient asks for a key, and says what it gets.
+func beClient([]string) error {
 	c := agent.Open(os.Getenv)
+	defer c.Close()
 	key := fakeKey(1)
-	want := seal.WrapKey([]byte(key.Secret.Reveal()), key.Store, testRecord, seal.Salt{})
-	for {
-		got, err := c.Holder(key.Public).WrapKey(context.Background(), testRecord, seal.Salt{})
-		switch {
-		case err != nil:
-			return fmt.Errorf("no agent %v, locked %v, unavailable %v, tampered %v: %w", errors.Is(err, agent.ErrNoAgent), errors.Is(err, keystore.ErrLocked),
-				errors.Is(err, keystore.ErrUnavailable), errors.Is(err, keystore.ErrTampered), err)
-		case !got.Equal(want):
-			return errors.New("a wrong key")
-		case len(args) == 0:
-			fmt.Println("the key")
-			return nil
-		}
+	got, err := c.Holder(key.Public).WrapKey(context.Background(), testRecord, seal.Salt{})
+	if err != nil {
+		return fmt.Errorf("no agent %v, locked %v: %w", errors.Is(err, agent.ErrNoAgent), errors.Is(err, keystore.ErrLocked), err)
 	}
+	if !got.Equal(seal.WrapKey([]byte(key.Secret.Reveal()), key.Store, testRecord, seal.Salt{})) {
+		return errors.New("a wrong key")
+	}
+	fmt.Println("the key")
+	return nil
+}
+
+func unlockIt([]string) error {
+	c := agent.Open(os.Getenv)
+	defer c.Close()
+	err := c.Unlock(context.Background(), fakeKey(1), "", hour)
+	if err == nil {
+		fmt.Println("unlocked")
+	}
+	return err
+}
+
+// connect asks at a socket, and does not look whose it is.
+func connect(args []string) error {
+	c, err := net.Dial("unix", args[0])
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c, `{"v":1,"op":"status"}`)
+	line, _ := bufio.NewReader(c).ReadString('\n')
+	if line == "" {
+		line = "hung up on\n"
+	}
+	fmt.Print(line)
+	return nil
 }
 
 // beForeigner is another user's agent, at the socket that is named.
