@@ -162,7 +162,6 @@ func (l *loggingIn) paste(ctx context.Context) (keystore.Secret, error) {
 	if err != nil {
 		return keystore.Secret{}, err
 	}
-	defer t.Close()
 	text, err := t.line(ctx, "Code, or the URL at which the browser ends: ")
 	return keystore.NewSecret(text), err
 }
@@ -174,9 +173,8 @@ func (l *loggingIn) askable(w wanted) error {
 	}
 	err := errors.New("nobody is to be asked anything")
 	if !l.silent() {
-		var t *terminal
-		if t, err = l.terminal(); err == nil {
-			return t.Close()
+		if _, err = l.terminal(); err == nil {
+			return nil
 		}
 		err = errors.New("there is no terminal")
 	}

@@ -38,7 +38,8 @@ const patience = time.Second
 func run() int {
 	notClosed := secretmem.Protect() // before there is anything to see
 	ctx := interruptContext()
-	a := &app{ui: ui{in: os.Stdin, out: os.Stdout, err: os.Stderr}, getenv: os.Getenv}
+	a := &app{ui: newUI(os.Stdin, os.Stdout, os.Stderr), getenv: os.Getenv}
+	defer a.tty.release()
 	if notClosed != nil {
 		a.warn("%v", notClosed)
 	}
@@ -114,6 +115,7 @@ var testWorkFactor = 0
 var testKeychain keychain.Backend
 
 func (a *app) run(ctx context.Context, args []string) int {
+	defer a.tty.release()
 	root := a.root()
 	root.SetArgs(args)
 	help := &remembering{Writer: a.out}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"os/exec"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){
 		"globus-keys": func() {
-			testWorkFactor = 10
+			testWorkFactor = cmp.Or(number(os.Getenv(workFactorVariable)), 10)
 			if runtime.GOOS != "linux" { // where no environment hides the tester's own
 				none := keychaintest.New("")
 				none.Before = func(string, int) error { return &keychain.Problem{State: keychain.Absent, Detail: "none in tests"} }
@@ -35,10 +36,19 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(overheard(run))
 		},
-		"fake-browser":    browser,
-		"useless-browser": func() {},
-		"person":          person,
+		"fake-browser":     browser,
+		"useless-browser":  func() {},
+		"person":           person,
+		"panics-at-prompt": panics,
 	})
+}
+
+// workFactorVariable gives scrypt more work than tests need as a rule.
+const workFactorVariable = "GLOBUS_KEYS_TEST_WORK_FACTOR"
+
+func number(s string) int {
+	n, _ := strconv.Atoi(s)
+	return n
 }
 
 // The scripts in testdata run the command as users do. Each begins with what
@@ -67,6 +77,8 @@ func runScripts(t *testing.T, dir string) {
 			pass := filepath.Join(env.WorkDir, "pass")
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second more
 			env.Setenv("HOME", home)
+			env.Setenv("DISPLAY", "") // no window of the tester's desktop
+			env.Setenv("WAYLAND_DISPLAY", "")
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
 			if err := prepareRuntime(env); err != nil {
 				return err

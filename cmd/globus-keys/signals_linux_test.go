@@ -49,7 +49,7 @@ func newHome(t *testing.T, r oauthtest.Rotation) *home {
 		t.Fatal(err)
 	}
 	os.Mkdir(bin, 0o700)
-	for _, name := range []string{"globus-keys", "fake-browser", "useless-browser"} { // testscript goes by the name
+	for _, name := range []string{"globus-keys", "fake-browser", "useless-browser", "panics-at-prompt"} { // testscript goes by the name
 		if err := os.Symlink(self, filepath.Join(bin, name)); err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,11 +8,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf16"
-
-	"golang.org/x/term"
-
-	"github.com/globus-keys/globus-keys/keystore"
-	"github.com/globus-keys/globus-keys/keystore/local"
 )
 
 // The rules of the terminal:
@@ -29,6 +22,13 @@ type ui struct {
 	in  *os.File
 	out io.Writer
 	err io.Writer
+	tty *terminal // nil: nobody can be asked
+}
+
+func newUI(in *os.File, out, err io.Writer) ui {
+	u := ui{in: in, out: out, err: err}
+	u.tty = &terminal{std: in, err: err, notice: func(text string) { u.say("%s", text) }}
+	return u
 }
 
 func (u ui) say(format string, args ...any)  { u.talk("", format, args...) }
@@ -36,11 +36,13 @@ func (u ui) warn(format string, args ...any) { u.talk("warning: ", format, args.
 func (u ui) hint(format string, args ...any) { u.talk("hint: ", format, args...) }
 
 func (u ui) talk(kind, format string, args ...any) {
+	u.tty.release()
 	fmt.Fprintf(u.err, "globus-keys: %s%s\n", kind, clean(fmt.Sprintf(format, args...)))
 }
 
 // printf writes a part of the answer.
 func (u ui) printf(format string, args ...any) error {
+	u.tty.release()
 	_, err := fmt.Fprint(u.out, cleanLines(fmt.Sprintf(format, args...)))
 	return err
 }
@@ -91,113 +93,4 @@ func escaped(s, keep string) string {
 		fmt.Fprintf(&b, `\u%04x`, r)
 	}
 	return b.String()
-}
-
-// passphrase asks for a passphrase on the terminal: a local.Prompt.
-func (u ui) passphrase(ctx context.Context, q local.Question) (keystore.Secret, error) {
-	t, err := u.terminal()
-	if err != nil {
-		return keystore.Secret{}, err
-	}
-	defer t.Close()
-	switch {
-	case q.Wrong:
-		fmt.Fprintf(t, "Wrong passphrase.\n")
-		fallthrough
-	case !q.New:
-		return t.secret(ctx, fmt.Sprintf("Passphrase for %s: ", clean(q.Store)))
-	}
-	fmt.Fprintf(t, "A passphrase will protect %s.\nThere is no way back into it without the passphrase.\n", clean(q.Store))
-	first, err := t.secret(ctx, "New passphrase, 8 characters or more: ")
-	if err != nil {
-		return first, err
-	}
-	again, err := t.secret(ctx, "The same again: ")
-	if err == nil && !first.Equal(again) {
-		err = fmt.Errorf("the two passphrases differ: %w", keystore.ErrDeclined)
-	}
-	return first, err
-}
-
-// confirm asks a question whose answer must be yes.
-func (u ui) confirm(ctx context.Context, question string) error {
-	t, err := u.terminal()
-	if err != nil {
-		return usageError{fmt.Errorf("nobody can be asked to confirm: say --yes")}
-	}
-	defer t.Close()
-	answer, err := t.line(ctx, clean(question)+" [y/N] ")
-	if err != nil {
-		return err
-	}
-	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
-		return errCancelled
-	}
-	return nil
-}
-
-// terminal is where questions are asked.
-type terminal struct {
-	*os.File // to read from
-	out      io.Writer
-	shared   bool // the file is standard input, not ours to close
-}
-
-func (u ui) terminal() (*terminal, error) {
-	if in, out, err := openTerminal(); err == nil {
-		return &terminal{File: in, out: out}, nil
-	}
-	if u.in != nil && term.IsTerminal(int(u.in.Fd())) {
-		return &terminal{File: u.in, out: u.err, shared: true}, nil
-	}
-	return nil, fmt.Errorf("there is no terminal to ask for the passphrase: %w", keystore.ErrLocked)
-}
-
-func (t *terminal) Write(p []byte) (int, error) { return t.out.Write(p) }
-
-func (t *terminal) Close() error {
-	if t.shared {
-		return nil
-	}
-	return t.File.Close()
-}
-
-func (t *terminal) secret(ctx context.Context, prompt string) (keystore.Secret, error) {
-	fmt.Fprint(t, prompt)
-	text, err := interruptible(ctx, t, func() ([]byte, error) { return term.ReadPassword(int(t.Fd())) })
-	fmt.Fprintln(t)
-	return keystore.NewSecret(string(text)), err
-}
-
-func (t *terminal) line(ctx context.Context, prompt string) (string, error) {
-	fmt.Fprint(t, prompt)
-	return interruptible(ctx, t, func() (string, error) { return bufio.NewReader(t.File).ReadString('\n') })
-}
-
-// interruptible returns at once when ctx ends, with the terminal as it was. The
-// read that it leaves behind ends with the process.
-func interruptible[T any](ctx context.Context, t *terminal, read func() (T, error)) (T, error) {
-	type answer struct {
-		value T
-		err   error
-	}
-	before, stateErr := term.GetState(int(t.Fd()))
-	done := make(chan answer, 1)
-	go func() {
-		value, err := read()
-		done <- answer{value, err}
-	}()
-	select {
-	case a := <-done:
-		if a.err != nil {
-			a.err = fmt.Errorf("no answer: %w", keystore.ErrDeclined)
-		}
-		return a.value, a.err
-	case <-ctx.Done():
-		if stateErr == nil {
-			term.Restore(int(t.Fd()), before)
-		}
-		var none T
-		return none, ctx.Err()
-	}
 }
