@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/globus-keys/globus-keys/internal/testenv"
+	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/local"
+)
+
+// headless is the command in its surroundings.
+type headless struct {
+	*testing.T
+	surroundings
+	dir    string            // holds all there is
+	inside string            // what the command has to call it
+	env    map[string]string // all of it
+	before []string          // the words before the command
+}
+
+// staticCommand makes the command as it is run on any Linux.
+func staticCommand(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(openDir(t), "globus-keys")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "netgo,osusergo", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+func newHeadless(t *testing.T, command string, s surroundings) *headless {
+	t.Helper()
+	h := &headless{T: t, surroundings: s, dir: openDir(t)}
+	h.inside = h.dir
+	h.env = map[string]string{"HOME": filepath.Join(h.dir, "home"), "PATH": "/usr/bin:/bin"}
+	if err := os.Link(command, filepath.Join(h.dir, "globus-keys")); err != nil {
+		t.Fatal(err)
+	}
+	h.store()
+	plain := `{"groups.api.globus.org": {"resource_server": "groups.api.globus.org", "access_token": "FakeAccessImported", "expires_at_seconds": 4070908799}}`
+	for name, text := range map[string]string{"pass": "correct horse\n", "plain.json": plain} {
+		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.own(h.dir, h.user)
+	if h.user != 0 {
+		h.before = []string{testenv.Need(t, "setpriv"), fmt.Sprint("--reuid=", h.user), fmt.Sprint("--regid=", h.user), "--clear-groups"}
+	}
+	if h.bring != nil {
+		h.bring(h)
+	}
+	return h
+}
+
+// openDir is a directory that every user may look into, as t.TempDir is none.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "gk")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// store puts a login into the store of HOME.
+func (h *headless) store() {
+	h.Helper()
+	pass := filepath.Join(h.dir, "pass")
+	err := os.WriteFile(pass, []byte("correct horse\n"), 0o600)
+	if err != nil {
+		h.Fatal(err)
+	}
+	store, err := local.Open(h.Context(), &local.Options{
+		Getenv: func(name string) string { return h.env[name] }, WorkFactor: 10, PassphraseFile: pass, Key: keystore.SlotPassphrase,
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer store.Close()
+	err = store.Put(h.Context(), keystore.TokenResponse{Tokens: []keystore.Token{{
+		ResourceServer: "transfer.api.globus.org", AccessToken: keystore.NewSecret("FakeAccessHeadless"), ExpiresAt: time.Unix(4070908799, 0),
+	}}})
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+// own gives everything below dir to a user.
+func (h *headless) own(dir string, user int) {
+	h.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Name() == "globus-keys" && d.Type().IsRegular() {
+			return err
+		}
+		return os.Lchown(path, user, user)
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+// after puts words between those that are there and the command.
+func (h *headless) after(program string, args ...string) {
+	h.Helper()
+	h.before = append(append(h.before, testenv.Need(h, program)), args...)
+}
+
+// run runs the step. The time that it may take is for a command that hangs.
+func (h *headless) run(name string, step headlessStep) {
+	h.Helper()
+	want := step.ending
+	if other, ok := h.ends[name]; ok {
+		want = other
+	}
+	ctx, cancel := context.WithTimeout(h.Context(), time.Minute)
+	defer cancel()
+	args := append(slices.Clone(h.before), h.inside+"/globus-keys")
+	for _, arg := range step.args {
+		switch arg {
+		case "PASS":
+			arg = h.inside + "/pass"
+		case "PLAIN":
+			arg = h.inside + "/plain.json"
+		}
+		args = append(args, arg)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	for name, value := range h.env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal, also if the tester has one
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || !exit.Exited()) {
+		h.Fatalf("%s: %v\n%s", name, err, stderr.String())
+	}
+	if code := cmd.ProcessState.ExitCode(); code != want.code || !strings.Contains(stdout.String(), want.stdout) ||
+		want.stdout == "" && stdout.Len() > 0 || !strings.Contains(stderr.String(), want.stderr) {
+		h.Errorf("%s: exit code %d, want %+v\n%s%s", name, code, want, stdout.String(), stderr.String())
+	}
+}
+
+// processes returns what runs of the command, and ends it.
+func (h *headless) processes() (found []string) {
+	h.Helper()
+	command, err := os.Stat(filepath.Join(h.dir, "globus-keys"))
+	if err != nil {
+		h.Fatal(err)
+	}
+	all, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil || len(all) == 0 {
+		h.Fatal("no processes:", err)
+	}
+	for _, exe := range all {
+		if program, err := os.Stat(exe); err == nil && os.SameFile(program, command) {
+			found = append(found, exe)
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(exe))); err == nil {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+	}
+	return found
+}
+
+// files returns what lies in the surroundings outside of the store, and where else a
+// command could leave something.
+func (h *headless) files() map[string]bool {
+	h.Helper()
+	found := make(map[string]bool)
+	for _, root := range []string{h.dir, fmt.Sprintf("/tmp/globus-keys-%d", h.user), "/run/user/0/globus-keys"} {
+		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil && !strings.Contains(path, "/globus-keys/") {
+				found[path] = true
+			}
+			return nil
+		})
+		if err != nil {
+			h.Fatal(err)
+		}
+	}
+	return found
+}
+
+// session names a session of a user that has a bus.
+func (h *headless) session(user int) {
+	h.Helper()
+	dir := filepath.Join(h.dir, "session")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		h.Fatal(err)
+	}
+	h.own(dir, user)
+	h.env["XDG_RUNTIME_DIR"] = dir
+	h.env["DBUS_SESSION_BUS_ADDRESS"] = "unix:path=" + dir + "/bus"
+}
