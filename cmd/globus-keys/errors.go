@@ -57,6 +57,7 @@ var outcomes = []struct {
 	{context.DeadlineExceeded, 6, "try again"},
 	{keystore.ErrReadOnly, 6, "make the directory of the store writable, or name another store with --store file:PATH"},
 	{keystore.ErrUnavailable, 6, ""},
+	{fs.ErrPermission, 6, "run it as the user whose file that is, with HOME as that user's (sudo can leave another's), or name another store with --store file:PATH"},
 	{syscall.ENOSPC, 6, "make room on the disk of the store, and try again"},
 	{keystore.ErrTooLarge, 1, ""},
 	{keystore.ErrInvalid, 2, ""},
