@@ -58,8 +58,9 @@ func newHeadless(t *testing.T, command string, s surroundings) *headless {
 		}
 	}
 	h.own(h.dir, h.user)
+	h.ownTmp()
 	if h.user != 0 {
-		h.before = []string{testenv.Need(t, "setpriv"), fmt.Sprint("--reuid=", h.user), fmt.Sprint("--regid=", h.user), "--clear-groups"}
+		h.before = append(h.before, testenv.Need(t, "setpriv"), fmt.Sprint("--reuid=", h.user), fmt.Sprint("--regid=", h.user), "--clear-groups")
 	}
 	if h.bring != nil {
 		h.bring(h)
@@ -67,10 +68,11 @@ func newHeadless(t *testing.T, command string, s surroundings) *headless {
 	return h
 }
 
-// openDir is a directory that every user may look into, as t.TempDir is none.
+// openDir is a directory that every user may look into, as t.TempDir is none, and that
+// is not below /tmp.
 func openDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "gk")
+	dir, err := os.MkdirTemp("/var/tmp", "gk")
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
 	}
@@ -116,6 +118,20 @@ func (h *headless) own(dir string, user int) {
 	if err != nil {
 		h.Fatal(err)
 	}
+}
+
+// ownTmp gives the commands a /tmp of their own, which stays from one to the next, and
+// hides what the tester has in /run/user.
+func (h *headless) ownTmp() {
+	h.Helper()
+	tmp := filepath.Join(h.dir, "tmp")
+	if err := os.Mkdir(tmp, 0o777); err != nil {
+		h.Fatal(err)
+	}
+	if err := os.Chmod(tmp, 0o777|fs.ModeSticky); err != nil {
+		h.Fatal(err)
+	}
+	h.after("unshare", "-m", "/bin/sh", "-c", `mount --bind "$0" /tmp && { test ! -d /run/user || mount -t tmpfs tmpfs /run/user; } && exec "$@"`, tmp)
 }
 
 // after puts words between those that are there and the command.
@@ -183,21 +199,18 @@ func (h *headless) processes() (found []string) {
 	return found
 }
 
-// files returns what lies in the surroundings outside of the store, and where else a
-// command could leave something.
+// files returns what lies in the surroundings outside of the store.
 func (h *headless) files() map[string]bool {
 	h.Helper()
 	found := make(map[string]bool)
-	for _, root := range []string{h.dir, fmt.Sprintf("/tmp/globus-keys-%d", h.user), "/run/user/0/globus-keys"} {
-		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-			if err == nil && !strings.Contains(path, "/globus-keys/") {
-				found[path] = true
-			}
-			return nil
-		})
-		if err != nil {
-			h.Fatal(err)
+	err := filepath.WalkDir(h.dir, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && !strings.Contains(path, "/share/globus-keys/") {
+			found[path] = true
 		}
+		return err
+	})
+	if err != nil {
+		h.Fatal(err)
 	}
 	return found
 }

@@ -163,6 +163,16 @@ var allSurroundings = map[string]surroundings{
 		"a new store": {[]string{"import", "PLAIN", "--passphrase-file", "PASS", "--store", "file:/home/.local/share/globus-keys/new/tokens.json"},
 			ending{0, "", "groups.api.globus.org"}},
 	}},
+	"somebody else's runtime directory": {
+		bring: func(h *headless) { // whoever comes first can make it, where there is no session
+			dir := h.dir + "/tmp/globus-keys-0"
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				h.Fatal(err)
+			}
+			h.own(dir, nobody)
+		},
+		ends: map[string]ending{"status": {7, "locked: names only", "belongs to uid 65534"}}, // nobody can unlock by it
+	},
 	"namespaces of its own": {user: nobody, bring: func(h *headless) {
 		h.after("unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc")
 	}},
