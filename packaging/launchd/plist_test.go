@@ -26,7 +26,7 @@ func TestPlist(t *testing.T) {
 	}
 	want := map[string]any{
 		"Label":              strings.TrimSuffix(file, ".plist"),
-		"ProgramArguments":   []any{"/usr/local/bin/globus-keys", "agent", "run"},
+		"ProgramArguments":   []any{"/usr/local/bin/globus-keys", "agent", "run", "--linger", "0"},
 		"RunAtLoad":          true,
 		"ProcessType":        "Background",
 		"Umask":              0o077,
