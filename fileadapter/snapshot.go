@@ -50,6 +50,31 @@ func (a *Adapter) keep(ctx context.Context, w *writer) {
 	*a.keys.last = unsealed{w.doc.keyed(), w.sealer}
 }
 
+// Reopen asks Unseal anew, for one whose Sealer has lost the key. If that fails, what
+// has been begun with the Sealer before can still be finished with it; nobody waits
+// for the answer but the caller.
+func (a *Adapter) Reopen(ctx context.Context) error {
+	p, end, err := a.file.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	doc, err := a.load(p)
+	if err != nil || doc.header.IsZero() {
+		return err
+	}
+	sealer, err := a.open(ctx, doc)
+	if err != nil {
+		return a.file.About(err)
+	}
+	if err := a.keys.take(ctx); err != nil {
+		return a.file.About(err)
+	}
+	defer a.keys.give()
+	*a.keys.last = unsealed{doc.keyed(), sealer}
+	return nil
+}
+
 // sealer returns the Sealer for doc, nil if there is no store.
 func (a *Adapter) sealer(ctx context.Context, doc *document) (keystore.Sealer, error) {
 	if doc.header.IsZero() {
