@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/keystore"
@@ -15,24 +16,102 @@ func (p *Place) held(ctx context.Context, h keystore.Header, meta []byte) (*seal
 	if !p.agentMay(h) {
 		return nil, nil
 	}
-	keys, err := p.agent.Keys(ctx, h.StoreID)
-	for _, key := range keys {
-		var sealer *seal.Sealer
-		sealer, err = seal.LoadHeld(ctx, p.agent.Holder(key), key, meta)
-		if err == nil {
-			return sealer, nil
-		}
-		if errors.Is(err, seal.ErrOtherKey) { // the store was given another key
-			err = nil
-		}
-	}
-	if err == nil || errors.Is(err, keystore.ErrLocked) {
-		return nil, nil
+	sealer, err := p.askAgent(ctx, h.StoreID, meta)
+	if sealer != nil || err == nil || errors.Is(err, keystore.ErrLocked) {
+		return sealer, nil
 	}
 	if ctx.Err() == nil {
-		p.opts.Notice(fmt.Sprintf("the agent does not help to open the store: %v", err))
+		p.complain(fmt.Sprintf("the agent is of no use: %v", err))
 	}
 	return nil, err
+}
+
+// complain says what is wrong with the agent, once for each thing in a row.
+func (p *Place) complain(text string) {
+	p.mu.Lock()
+	said := p.complaint == text
+	p.complaint = text
+	p.mu.Unlock()
+	if !said {
+		p.opts.Notice(text)
+	}
+}
+
+// askAgent tries each key that the agent has of the store. One that is another than
+// the store's is from before a rekey. What is wrong with the agent says nothing of the
+// store: it is ErrLocked or ErrUnavailable.
+func (p *Place) askAgent(ctx context.Context, store keystore.StoreID, meta []byte) (*seal.Sealer, error) {
+	keys, err := p.agent.Keys(ctx, store)
+	if err != nil && !errors.Is(err, keystore.ErrLocked) && ctx.Err() == nil {
+		err = &keystore.Error{Err: keystore.ErrUnavailable, Detail: err.Error()}
+	}
+	for _, key := range keys {
+		sealer, failed := seal.LoadHeld(ctx, holder{p.agent.Holder(key)}, key, meta)
+		if failed == nil {
+			return sealer, nil
+		}
+		if !errors.Is(failed, seal.ErrOtherKey) {
+			err = failed
+		}
+	}
+	return nil, err
+}
+
+// holder is the agent. Its errors are lost.
+type holder struct{ agent seal.Holder }
+
+func (h holder) WrapKey(ctx context.Context, k keystore.RecordKey, salt seal.Salt) (keystore.Secret, error) {
+	key, err := h.agent.WrapKey(ctx, k, salt)
+	return key, lose(ctx, err)
+}
+
+func (h holder) Fresh(ctx context.Context, k keystore.RecordKey, n int) ([]seal.Fresh, error) {
+	fresh, err := h.agent.Fresh(ctx, k, n)
+	return fresh, lose(ctx, err)
+}
+
+// lost is why the agent has not given what it had when the store was opened by it.
+type lost struct{ error }
+
+func (l lost) Unwrap() error { return l.error }
+
+func lose(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return lost{err}
+}
+
+// retry calls an Update or a View once more if the agent has lost the key meanwhile
+// and there is another way to it: the store is opened anew then, as a process opens it
+// that starts now. Somebody may be asked, so no lock of the store is held; nobody is
+// for what has been reserved, under a credential's lock (find).
+func (t tended) retry(ctx context.Context, call func() error) error {
+	err := call()
+	_, isLost := errors.AsType[lost](err)
+	if !isLost || ctx.Err() != nil {
+		return err
+	}
+	if err := t.p.reopen(ctx); err != nil {
+		return err
+	}
+	return call()
+}
+
+// reopen has the adapter find the key anew. One at a time asks for it; the others wait
+// for him as long as their contexts last, and find the key in this process then.
+func (p *Place) reopen(ctx context.Context) error {
+	a, ok := p.adapter.(interface{ Reopen(context.Context) error })
+	if !ok {
+		return nil
+	}
+	select {
+	case <-p.asking:
+		defer func() { p.asking <- struct{}{} }()
+		return a.Reopen(ctx)
+	case <-ctx.Done():
+		return keystore.Ended(ctx)
+	}
 }
 
 // agentMay reports whether the agent can have the key of the store that h names, and
@@ -44,14 +123,10 @@ func (p *Place) agentMay(h keystore.Header) bool {
 	return unlockable(h)
 }
 
-// unlockable reports whether the agent is where the key of such a store can be.
+// unlockable reports whether the key of such a store is handed to the agent: not if it
+// is in the keychain alone, which is what is unlocked then.
 func unlockable(h keystore.Header) bool {
-	for _, s := range h.Slots {
-		if s.Kind == keystore.SlotPassphrase {
-			return true
-		}
-	}
-	return len(h.Slots) == 0
+	return len(h.Slots) == 0 || slices.ContainsFunc(h.Slots, func(s keystore.Slot) bool { return s.Kind == keystore.SlotPassphrase })
 }
 
 // instead returns what to say when the agent has failed, and no other way was there.

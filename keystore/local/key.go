@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
@@ -24,6 +25,9 @@ const maxKeyFile = identity.MaxPassphraseFile
 // find asks for the identity wherever it can be, but for the agent, which has none,
 // and says where it was.
 func (p *Place) find(ctx context.Context, h keystore.Header) (id *identity.Identity, by keystore.SlotKind, err error) {
+	if seal.Reserved(ctx) { // others wait for the credential's lock meanwhile
+		ctx = keychain.Silently(ctx)
+	}
 	if file, _ := p.identityFile(); file != "" {
 		id, err = p.fromIdentityFile(file, h.StoreID)
 		return id, ByIdentityFile, err
@@ -57,7 +61,7 @@ func (p *Place) fromPerson(ctx context.Context, files []string, store keystore.S
 	if id, ok := p.again(files, store); ok {
 		return id, nil
 	}
-	if p.opts.Prompt != nil {
+	if p.opts.Prompt != nil && !seal.Reserved(ctx) {
 		if failed != nil {
 			p.opts.Notice(fmt.Sprintf("the keychain does not give the key (%s); the passphrase opens the store too", reason(failed)))
 		}

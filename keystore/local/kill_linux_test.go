@@ -19,11 +19,13 @@ import (
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/internal/faultcalls"
 	"github.com/globus-keys/globus-keys/internal/keychaintest"
+	"github.com/globus-keys/globus-keys/internal/rundir"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // TestMain is also the process that is killed.
 func TestMain(m *testing.M) {
+	rundir.FirstOnly = true
 	dir := os.Getenv("LOCAL_CHILD")
 	if dir == "" {
 		os.Exit(m.Run())

@@ -20,13 +20,36 @@
 // A new store's key goes into the OS keychain (package keychain); where there is
 // none, or the run names a passphrase file, it goes into a file beside the store, behind a passphrase. A store that
 // exists keeps to what its header records. It is opened, in this order and only
-// by what the header records or the run names, with: an identity file
-// (Options.IdentityFile, GLOBUS_KEYS_IDENTITY_FILE); a passphrase from a file
-// (Options.PassphraseFile, GLOBUS_KEYS_PASSPHRASE_FILE); the keychain; a
-// passphrase that Options.Prompt asks for. What the run names comes first, so
-// that a keychain which does not answer is never waited for. A keychain that
-// fails, or that nobody opens, is an error that says what to do, and never a
-// reason to make another key. There is no way to store without a key.
+// by what the header records or the run names, with:
+//
+//   - an identity file (Options.IdentityFile, GLOBUS_KEYS_IDENTITY_FILE), or the
+//     passphrase in Options.PassphraseFile;
+//   - the agent, if somebody has unlocked the store (Place.Unlock);
+//   - a passphrase from the file that GLOBUS_KEYS_PASSPHRASE_FILE names;
+//   - the keychain;
+//   - a passphrase that Options.Prompt asks for.
+//
+// What the run names comes first, so that a keychain which does not answer is never
+// waited for. A keychain that fails, or that nobody opens, is an error that says what
+// to do, and never a reason to make another key. There is no way to store without a
+// key.
+//
+// The agent is a process of the user that holds the keys of unlocked stores; without
+// one a few directories are looked at, and nothing is connected. It is asked for the
+// key of a store that has a passphrase, or is opened by an identity file: what lies in
+// the keychain alone is the keychain's to unlock. It never has the identity: Rekey and
+// Verify need that, and ask for it while the store is unlocked too. An agent that does
+// not answer, or answers nonsense, is told of by Options.Notice, and the other ways are
+// gone; if there is none it is the error, ErrUnavailable.
+//
+// A process that has opened a store by the agent stays open through locks and rekeys:
+// while the store is locked its calls fail with ErrLocked at once, and work again when
+// it is unlocked, by the same agent or another. If it has another way to the key it
+// goes that one meanwhile, as a process that starts then: so Options.Prompt is called
+// by the first call that finds the store locked, with no lock held, once for all that
+// wait. What is not asked for is what a refresh that is under way needs: that has been
+// reserved. A process that has found the key by another way has it until it closes the
+// store: locking reaches the agent alone.
 //
 // Files that are given must belong to the user or root and be closed to
 // others; only below $CREDENTIALS_DIRECTORY, /run/credentials and /run/secrets
@@ -71,14 +94,16 @@ type Options struct {
 	// store that exists, all that it has.
 	Key keystore.SlotKind
 
-	// Prompt asks somebody for the passphrase. nil: nobody can be asked.
+	// Prompt asks somebody for the passphrase, again if the agent has lost the key
+	// since. nil: nobody can be asked.
 	Prompt Prompt
 
 	// NoDialog: the keychain shows no dialog, as if nobody were there. Without
 	// a display it shows none either.
 	NoDialog bool
 
-	// NoAgent: the agent is not asked for the key.
+	// NoAgent: the agent is not asked for the key. Unlock, Lock and Rekey talk to it
+	// all the same.
 	NoAgent bool
 
 	// Keychain is where keys are kept; nil means the operating system's. It is
@@ -126,6 +151,8 @@ type Place struct {
 	agent    *agent.Client                   // connects when it is needed
 	given    func() (keystore.Secret, error) // the passphrase file, read once
 
+	asking chan struct{} // holds one token; its holder finds the key anew
+
 	namedPassphrase bool // by Options, not by a variable that may be left over
 
 	mu         sync.Mutex
@@ -133,12 +160,14 @@ type Place struct {
 	passphrase keystore.Secret               // that opened a slot last; guarded by mu
 	retired    []seal.Retired                // of the store as it was last opened; guarded by mu
 	madeAt     string                        // where its key was made, likewise; guarded by mu
+	complaint  string                        // of the agent, that was made last; guarded by mu
 }
 
 // Find returns the place of the user's store. opts may be nil. It reads and
 // makes nothing.
 func Find(opts *Options) (*Place, error) {
-	p := &Place{found: make(map[string]*identity.Identity)}
+	p := &Place{found: make(map[string]*identity.Identity), asking: make(chan struct{}, 1)}
+	p.asking <- struct{}{}
 	if opts != nil {
 		p.opts = *opts
 	}
@@ -208,15 +237,20 @@ func (p *Place) String() string { return p.name }
 // index.
 func (p *Place) Path() string { return p.path }
 
-// tended is the adapter as a Store uses it. It tidies up after a rekey, and the
-// keychain is closed with it.
+// tended is the adapter as a Store uses it. It tidies up after a rekey, opens the
+// store anew when the agent has lost the key, and closes the keychain and the agent's
+// client.
 type tended struct {
 	keystore.StorageAdapter
 	p *Place
 }
 
+func (t tended) View(ctx context.Context, fn func(keystore.Reader) error) error {
+	return t.retry(ctx, func() error { return t.StorageAdapter.View(ctx, fn) })
+}
+
 func (t tended) Update(ctx context.Context, fn func(keystore.Writer) error) error {
-	err := t.StorageAdapter.Update(ctx, fn)
+	err := t.retry(ctx, func() error { return t.StorageAdapter.Update(ctx, fn) })
 	if err == nil {
 		t.p.tidy(ctx)
 	}

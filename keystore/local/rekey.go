@@ -49,7 +49,9 @@ const (
 // made before still can: what they hold ends with a new login or a revocation.
 //
 // It is one Update: a crash leaves the store with the key before or after,
-// whole. Other processes that have the store open go on. What held the key
+// whole. Other processes that have the store open go on, also those that have it by the
+// agent: it has the next key before the store, on the terms of the one before, and
+// forgets that afterwards. What held the key
 // before is removed five minutes later, by whoever then writes to the store.
 //
 // It waits for logins that are being renewed, 45 seconds at most: their answers are
@@ -76,10 +78,13 @@ func (p *Place) rekey(ctx context.Context, c Change) error {
 		p.dropAfter(ctx, r.to, err)
 		return err
 	}
+	p.announceKey(ctx, r)
 	if err := p.change(ctx, r); err != nil {
 		p.dropUnused(ctx, r.to)
+		p.settleKeys(ctx, r)
 		return err
 	}
+	p.settleKeys(ctx, r)
 	p.remember(r.to, r.chosen.id)
 	p.setRetired(r.after)
 	return nil
@@ -120,6 +125,7 @@ func (p *Place) tryChange(ctx context.Context, r *rekeying) error {
 type rekeying struct {
 	chosen
 	from, to keystore.Header
+	old      *identity.Identity
 	before   []byte // payload of the meta record before
 	after    seal.Meta
 	earlier  []seal.Retired // as the meta record has them
@@ -132,6 +138,9 @@ type rekeying struct {
 // made yet.
 func (p *Place) plan(ctx context.Context, c Change) (*rekeying, error) {
 	r := &rekeying{now: p.opts.Clock}
+	if err := p.own(ctx); err != nil {
+		return nil, err
+	}
 	err := p.adapter.View(ctx, func(v keystore.Reader) (err error) {
 		r.from = v.Header()
 		if r.from.IsZero() {
@@ -155,6 +164,19 @@ func (p *Place) plan(ctx context.Context, c Change) (*rekeying, error) {
 	}
 	r.to.StoreID = r.from.StoreID
 	return r, r.recover(c)
+}
+
+// own has the store opened by its identity, which is asked for although the agent may
+// have the key: what is read under a lock shall not depend on who can lose it.
+func (p *Place) own(ctx context.Context) error {
+	h, _, err := p.locked(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := p.key(ctx, h); err != nil {
+		return err
+	}
+	return p.reopen(ctx)
 }
 
 // recover fills in the recovery recipients.
@@ -238,15 +260,15 @@ func (p *Place) fill(ctx context.Context, r *rekeying, c Change) error {
 }
 
 func (p *Place) nextKey(ctx context.Context, r *rekeying, c Change) (*identity.Identity, error) {
-	now, err := p.key(ctx, r.from)
-	if err != nil {
+	var err error
+	if r.old, err = p.key(ctx, r.from); err != nil {
 		return nil, err
 	}
 	if c.NewIdentityFile == "" {
-		return now.Next()
+		return r.old.Next()
 	}
 	id, err := p.fromIdentityFile(c.NewIdentityFile, r.from.StoreID)
-	if err == nil && id.Text().Reveal() == now.Text().Reveal() {
+	if err == nil && id.Text().Reveal() == r.old.Text().Reveal() {
 		err = &keystore.Error{Store: c.NewIdentityFile, Err: keystore.ErrInvalid, Detail: "this identity is the one that the store has now"}
 	}
 	return id, err

@@ -66,6 +66,11 @@ func (p *Place) unlock(ctx context.Context, o UnlockOptions) (Unlocked, error) {
 	if err != nil {
 		return Unlocked{}, err
 	}
+	if items, _ := p.slots(h); len(items) == 0 { // it will be needed: nobody shall type for nothing
+		if running, err := p.agentRuns(ctx, h.StoreID); err != nil && (running || o.Start == nil) {
+			return Unlocked{}, err
+		}
+	}
 	id, by, err := p.find(ctx, h)
 	if err == nil {
 		err = p.opens(id, h, meta)
@@ -106,17 +111,25 @@ func (p *Place) opens(id *identity.Identity, h keystore.Header, meta []byte) err
 	return sealer.Meta().CheckSlots(h.Slots)
 }
 
-// handOver gives the key to the agent, which is started if there is none.
+// agentRuns asks the agent for anything. The error says that there is none, or that it
+// is of no use.
+func (p *Place) agentRuns(ctx context.Context, store keystore.StoreID) (running bool, err error) {
+	_, err = p.agent.Keys(ctx, store)
+	return !errors.Is(err, agent.ErrNoAgent), err
+}
+
+// handOver gives the key to the agent, which is started if there is none. This process
+// forgets the passphrase: what is locked later must not open by it.
 func (p *Place) handOver(ctx context.Context, key seal.Key, o UnlockOptions) error {
-	terms := agent.Terms{TTL: o.TTL, Idle: o.Idle}
-	err := p.agent.Unlock(ctx, key, p.String(), terms)
-	if !errors.Is(err, agent.ErrNoAgent) || o.Start == nil {
-		return err
+	if running, _ := p.agentRuns(ctx, key.Store); !running && o.Start != nil {
+		if err := o.Start(ctx); err != nil {
+			return err
+		}
 	}
-	if err := o.Start(ctx); err != nil {
-		return err
-	}
-	return p.agent.Unlock(ctx, key, p.String(), terms)
+	p.mu.Lock()
+	p.passphrase = keystore.Secret{}
+	p.mu.Unlock()
+	return p.agent.Unlock(ctx, key, p.String(), agent.Terms{TTL: o.TTL, Idle: o.Idle})
 }
 
 // checkKeychain has the keychain unlocked, and a record of a store that lies there
