@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -104,6 +105,43 @@ func TestLockedDuringARenewal(t *testing.T) {
 			h.stillLoggedIn()
 		})
 	}
+}
+
+// TestAgentKilledWhileManyRenew one login: it is renewed once, by one that goes on
+// without the agent, and not lost.
+func TestAgentKilledWhileManyRenew(t *testing.T) {
+	h := newHome(t, oauthtest.Rotating)
+	h.expired()
+	h.locked().unlock()
+	pid := h.agent().PID
+	asked, answer := make(chan struct{}), make(chan struct{})
+	h.duringAnswer("refresh_token", func() { close(asked); <-answer })
+	var all sync.WaitGroup
+	var got, refused atomic.Int32
+	for range 20 {
+		all.Go(func() {
+			out, err := h.command("token", "transfer").Output()
+			exit, failed := err.(*exec.ExitError)
+			switch {
+			case err == nil && h.issuer.Active(strings.TrimSpace(string(out))):
+				got.Add(1)
+			case failed && exit.ExitCode() == 5 && len(out) == 0:
+				refused.Add(1)
+			default:
+				t.Errorf("token: %v, printed %q:\n%s", err, out, stderrOf(err))
+			}
+		})
+	}
+	<-asked
+	h.killAgent(pid)
+	close(answer)
+	all.Wait()
+	if c := h.issuer.Counts(); got.Load() < 1 || got.Load()+refused.Load() != 20 || c.Refreshes != 1 {
+		t.Errorf("%d have the token, %d were refused: %+v", got.Load(), refused.Load(), c)
+	}
+	h.unlock()
+	h.duringAnswer("refresh_token", func() {})
+	h.stillLoggedIn()
 }
 
 // TestStoppedAgent is not waited for, by any command.

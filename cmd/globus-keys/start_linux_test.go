@@ -18,7 +18,7 @@ func TestVersionAndHelpTouchNothing(t *testing.T) {
 	s := newSession(t, desktoptest.StartKeyring(t).Bus)
 	s.must("import", s.plain())
 	s.bus.Setenv("GLOBUS_KEYS_IDENTITY_FILE", "")
-	for _, args := range []string{"version", "--help", "token --help", "rekey --help", "completion bash"} {
+	for _, args := range []string{"version", "--help", "token --help", "rekey --help", "unlock --help", "agent run --help", "completion bash"} {
 		if found := s.touches(strings.Fields(args)...); len(found) > 0 {
 			t.Errorf("globus-keys %s:\n%s", args, strings.Join(found, "\n"))
 		}
