@@ -123,18 +123,19 @@ func (a *app) askAgent(ctx context.Context, now time.Time) (agentAnswer, error) 
 	return answer, nil
 }
 
-// unlockedStore says for how long the agent keeps a store open; nil if it does not.
-func (a *app) unlockedStore(ctx context.Context, id string) *unlockedFor {
+// unlockedStores says, by the ids of the stores, for how long the agent keeps them open.
+// An agent that does not answer as one is not asked again.
+func (a *app) unlockedStores(ctx context.Context) map[string]*unlockedFor {
 	answer, err := a.askAgent(ctx, time.Now())
 	if err != nil && !errors.Is(err, agent.ErrNoAgent) {
-		a.warn("%v", err)
+		a.warn("the agent cannot say what is unlocked: %v", err)
+		a.noAgent = true
 	}
+	stores := make(map[string]*unlockedFor)
 	for _, s := range answer.Stores {
-		if s.StoreID == id {
-			return &s.unlockedFor
-		}
+		stores[s.StoreID] = &s.unlockedFor
 	}
-	return nil
+	return stores
 }
 
 func (a *app) printAgent(answer agentAnswer, now time.Time) error {

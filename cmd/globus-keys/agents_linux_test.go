@@ -244,6 +244,33 @@ func TestAgentOfAServiceManager(t *testing.T) {
 	}
 }
 
+// TestPlaceOfTheAgentIsPlanted by somebody: it is named and not used, and what needs no
+// agent goes on.
+func TestPlaceOfTheAgentIsPlanted(t *testing.T) {
+	h := unlockable(t)
+	place := filepath.Join(h.getenv("XDG_RUNTIME_DIR"), "globus-keys")
+	if err := os.Symlink(t.TempDir(), place); err != nil {
+		t.Fatal(err)
+	}
+	for args, code := range map[string]int{
+		"status": 0, "agent status": 7, "agent stop": 7, "lock": 7, "lock --all": 7,
+		"unlock --passphrase-file " + h.pass(): 7,
+	} {
+		if _, said := h.exitsWith(code, strings.Fields(args)...); !strings.Contains(said, place+": tampered with: is a symbolic link") {
+			t.Errorf("%s does not say what is wrong:\n%s", args, said)
+		}
+	}
+	if out, err := h.command("token", "transfer").Output(); err == nil || len(out) > 0 || !strings.Contains(stderrOf(err), place) {
+		t.Errorf("token: %v, printed %q:\n%s", err, out, stderrOf(err))
+	}
+	if out := h.must("--passphrase-file", h.pass(), "token", "transfer"); !strings.Contains(out, "FakeAccessDesktop") {
+		t.Errorf("token with a passphrase: %q", out)
+	}
+	if err := os.Remove(place); err != nil { // the end of the test looks for an agent there
+		t.Fatal(err)
+	}
+}
+
 // TestNoSecretInTheAgentsWords: neither its arguments nor its environment have one of
 // whoever has started it.
 func TestNoSecretInTheAgentsWords(t *testing.T) {

@@ -103,6 +103,7 @@ type app struct {
 	keyFromEnv     bool
 	key            string
 	noPrompt       bool
+	noAgent        bool // it was asked, and did not answer
 
 	chosen    bool         // somebody has chosen a passphrase in this run
 	finishing atomic.Int32 // things under way that must not be broken off
@@ -180,6 +181,7 @@ func (a *app) place() (*local.Place, error) {
 		KeyFromEnv:     a.keyFromEnv,
 		Key:            kind,
 		NoDialog:       a.silent(),
+		NoAgent:        a.noAgent,
 		Notice:         func(text string) { a.say("%s", text) },
 		Getenv:         a.getenv,
 		Warn:           func(err error) { a.warn("%v", err) },

@@ -68,15 +68,17 @@ type loginStatus struct {
 
 func (a *app) status(ctx context.Context, asJSON bool) error {
 	a.noPrompt = true
+	unlocked := a.unlockedStores(ctx)
 	p, store, err := a.open()
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	st, err := a.survey(agent.Look(ctx), p, store)
+	st, err := survey(agent.Look(ctx), p, store)
 	if err != nil {
 		return err
 	}
+	st.Unlocked = unlocked[st.ID]
 	if asJSON {
 		err = a.printJSON(st)
 	} else {
@@ -96,7 +98,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 	return nil
 }
 
-func (a *app) survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeStatus, error) {
+func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeStatus, error) {
 	st := storeStatus{Schema: 1, Store: p.String(), Keys: []keyStatus{}, Logins: []loginStatus{}}
 	h, keys, err := names(ctx, p.Adapter(), keystore.KindMeta, keystore.KindToken)
 	if err != nil || h.IsZero() {
@@ -108,7 +110,6 @@ func (a *app) survey(ctx context.Context, p *local.Place, store *keystore.Store)
 			return st, &keystore.Error{Store: p.Path(), Key: keystore.MetaKey, Err: keystore.ErrTampered, Detail: "the record is missing"}
 		}
 		keys = keys[1:]
-		st.Unlocked = a.unlockedStore(ctx, st.ID)
 		st.recovery(ctx, p)
 	}
 	st.Keys = keyPlaces(p, h)
