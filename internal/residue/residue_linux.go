@@ -35,8 +35,10 @@ func Search(t testing.TB, pid int, secrets ...Secret) []string {
 	t.Helper()
 	var found []string
 	for _, part := range append(memory(t, pid), core(t, pid)) {
-		for _, s := range secrets {
-			found = append(found, part.search(s)...)
+		for _, run := range part.filled() {
+			for _, s := range secrets {
+				found = append(found, run.search(s)...)
+			}
 		}
 	}
 	return found
@@ -47,6 +49,26 @@ type part struct {
 	name string
 	from uint64 // its address, or its place in a file
 	data []byte
+}
+
+// filled leaves out what was never used, which is most: pages of zeros between pages
+// of zeros.
+func (p part) filled() (runs []part) {
+	const page = 4096
+	var zeros [page]byte
+	begin, end := 0, 0 // of the run as it is
+	for at := 0; at < len(p.data); at += page {
+		next := min(at+page, len(p.data))
+		if bytes.Equal(p.data[at:next], zeros[:next-at]) {
+			continue
+		}
+		if from := max(0, at-page); from > end {
+			runs = append(runs, part{p.name, p.from + uint64(begin), p.data[begin:end]})
+			begin = from
+		}
+		end = min(next+page, len(p.data))
+	}
+	return append(runs, part{p.name, p.from + uint64(begin), p.data[begin:end]})
 }
 
 func (p part) search(s Secret) (found []string) {
