@@ -171,7 +171,7 @@ var allSurroundings = map[string]surroundings{
 			}
 			h.own(dir, nobody)
 		},
-		ends: map[string]ending{"status": {7, "locked: names only", "belongs to uid 65534"}}, // nobody can unlock by it
+		ends: map[string]ending{"status": {0, "locked: names only", "belongs to uid 65534"}}, // nobody can unlock by it
 	},
 	"namespaces of its own": {user: nobody, bring: func(h *headless) {
 		h.after("unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc")
