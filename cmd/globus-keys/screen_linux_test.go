@@ -228,4 +228,3 @@ func (s *screen) endsWithEcho() {
 }
 
 func (h *home) globusKeys() string { return filepath.Join(h.dir, "bin", "globus-keys") }
-
