@@ -23,7 +23,7 @@ var testStore = keystore.StoreID{1, 2, 3}
 var testRecord = keystore.RecordKey{Namespace: "DEFAULT", Kind: keystore.KindToken, Name: "transfer.api.globus.org"}
 
 // home is the environment of a user whose runtime directory is a new one.
-func home(t *testing.T) func(string) string {
+func home(t testing.TB) func(string) string {
 	dir := t.TempDir()
 	return func(name string) string {
 		if name == "XDG_RUNTIME_DIR" || name == "TMPDIR" {
@@ -39,7 +39,7 @@ func start(t *testing.T, opts *agent.ServerOptions) *agent.Client {
 	return startAt(t, home(t), opts)
 }
 
-func startAt(t *testing.T, env func(string) string, opts *agent.ServerOptions) *agent.Client {
+func startAt(t testing.TB, env func(string) string, opts *agent.ServerOptions) *agent.Client {
 	t.Helper()
 	l, release, err := agent.Listen(env, nil)
 	if err != nil {

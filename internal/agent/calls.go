@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -37,26 +38,23 @@ type Terms struct {
 // be printed. Keys of the store that the agent has stay, the newest four of them.
 // ErrBusy: the agent has as many keys as it can hold.
 func (c *Client) Unlock(ctx context.Context, key seal.Key, place string, t Terms) error {
-	r := unlocking(key)
-	r.Place, r.TTL, r.Idle = placeFor(place), seconds(t.TTL), seconds(t.Idle)
-	_, err := c.call(ctx, r)
-	return err
+	return c.hand(ctx, key, request{Place: placeFor(place), TTL: seconds(t.TTL), Idle: seconds(t.Idle)})
 }
 
 // Succeed hands over the next key of a store that is unlocked, on the terms of that
 // before, which stays. ErrLocked: the store is not unlocked.
 func (c *Client) Succeed(ctx context.Context, key seal.Key) error {
-	r := unlocking(key)
-	r.Successor = true
-	_, err := c.call(ctx, r)
-	return err
+	return c.hand(ctx, key, request{Successor: true})
 }
 
-func unlocking(key seal.Key) request {
-	return request{
-		Op: opUnlock, Store: key.Store.String(), KeyID: key.ID.String(),
-		Key: encodeSecret(key.Secret), Recipient: key.Recipient,
-	}
+func (c *Client) hand(ctx context.Context, key seal.Key, r request) (err error) {
+	r.Op, r.Store, r.KeyID, r.Recipient = opUnlock, key.Store.String(), key.ID.String(), key.Recipient
+	// What is allocated meanwhile is erased as soon as it is collected.
+	erase.Do(func() {
+		r.Key = encodeSecret(key.Secret)
+		_, err = c.call(ctx, r)
+	})
+	return err
 }
 
 // seconds rounds up: a limit of half a second is not none.

@@ -59,9 +59,7 @@ func (c *Client) call(ctx context.Context, r request) (a answer, err error) {
 	}
 	defer func() { c.turn <- struct{}{} }()
 	r.V = Version
-	// What is allocated meanwhile is erased as soon as it is collected.
-	erase.Do(func() { a, err = c.ask(ctx, r) })
-	if err != nil {
+	if a, err = c.ask(ctx, r); err != nil {
 		return answer{}, err
 	}
 	return a, a.err()
@@ -110,7 +108,7 @@ func (c *Client) exchange(ctx context.Context, line []byte) (a answer, err error
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	got, err := c.send(line)
 	if err == nil {
-		a, err = parseAnswer(got)
+		erase.Do(func() { a, err = parseAnswer(got) })
 		c.in.erase()
 	}
 	if !stop() {

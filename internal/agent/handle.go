@@ -66,6 +66,7 @@ func (s *Server) derive(r request) (a answer, err error) {
 	if err != nil {
 		return a, err
 	}
+	defer s.used.Store(true)
 	use := s.keys.use
 	if r.Look {
 		use = s.keys.look
@@ -84,6 +85,7 @@ func (s *Server) fresh(r request) (a answer, err error) {
 	if r.Count < 1 || r.Count > maxFresh {
 		return a, invalid("1 to %d new seals can be asked for", maxFresh)
 	}
+	defer s.used.Store(true)
 	err = s.keys.use(name, func(secret []byte) {
 		for range r.Count {
 			salt := seal.NewSalt()

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"time"
@@ -40,9 +41,12 @@ func (s *Server) serve(c net.Conn) {
 			return
 		}
 		s.conns.asks(c)
-		// What is allocated meanwhile is erased as soon as it is collected.
-		erase.Do(func() { then = s.answer(c, line, err) })
+		var out []byte
+		withSecrets(line, func() { out, then = s.respond(line, err) })
 		in.erase()
+		if write(c, out) != nil {
+			return
+		}
 		switch then {
 		case clean:
 			erase.Now()
@@ -63,15 +67,23 @@ const (
 	endAgent      // it has said stop
 )
 
-// answer answers one line, or says what was wrong with it.
-func (s *Server) answer(c net.Conn, line []byte, bad error) next {
-	out, then := s.respond(line, bad)
-	defer clear(out)
-	c.SetWriteDeadline(time.Now().Add(requestTime))
-	if _, err := c.Write(out); err != nil {
-		return hangUp
+// withSecrets calls f, which reads a line, so that what it allocates is erased as soon
+// as it is collected, if there can be a key in it. That takes its time: it is not done
+// for all of what f does with the others, nor while the system is called.
+func withSecrets(line []byte, f func()) {
+	if bytes.Contains(line, []byte(`"key"`)) || bytes.IndexByte(line, '\\') >= 0 {
+		erase.Do(f)
+		return
 	}
-	return then
+	f()
+}
+
+// write writes a line, and erases it.
+func write(c net.Conn, line []byte) error {
+	defer clear(line)
+	c.SetWriteDeadline(time.Now().Add(requestTime))
+	_, err := c.Write(line)
+	return err
 }
 
 // respond returns the answer to a line, none if there is no agent any more.
@@ -84,7 +96,7 @@ func (s *Server) respond(line []byte, bad error) (out []byte, then next) {
 		a = refusal(err)
 	}
 	a.V = Version
-	out, err = a.encode()
+	erase.Do(func() { out, err = a.encode() })
 	if err != nil { // it is too long
 		out, _ = refusal(err).encode()
 	}
@@ -102,7 +114,8 @@ func (s *Server) ask(line []byte, bad error) (answer, next, error) {
 		return answer{}, hangUp, err
 	}
 	s.log.Debug("request", "op", known(r.Op))
-	a, err := s.handle(r)
+	var a answer
+	erase.Do(func() { a, err = s.handle(r) })
 	switch {
 	case err == nil && r.Op == opStop:
 		return a, endAgent, nil

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/globus-keys/globus-keys/internal/erase"
@@ -31,6 +32,7 @@ type Server struct {
 	stop     context.CancelFunc // of Serve; set before the first client
 	conns    *clients
 	watching sync.WaitGroup
+	used     atomic.Bool // since the last sweep: copies of keys wait to be collected
 }
 
 // NewServer returns an agent without a key. opts may be nil. ErrUnavailable: there is
@@ -101,7 +103,7 @@ func (s *Server) Lock(why string) {
 	erase.Now()
 }
 
-// watch erases keys when they are over, and ends an agent that has none for long.
+// watch erases keys when they are over, and what use has left of others, and ends an agent that has none for long.
 func (s *Server) watch(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -115,6 +117,8 @@ func (s *Server) watch(ctx context.Context) {
 		ended, left := s.keys.sweep()
 		if ended > 0 {
 			s.log.Info("locked", "why", "its time is over", "keys", ended)
+		}
+		if s.used.Swap(false) || ended > 0 {
 			erase.Now()
 		}
 		now := s.keys.clock()
