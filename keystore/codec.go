@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -155,7 +156,9 @@ func tokenFieldFolded(name string) bool {
 }
 
 // FormatTokenRecord writes what ParseTokenRecord reads: the record as the
-// Globus SDK has it, in plain, without Issuer and ClientID.
+// Globus SDK has it, in plain, without Issuer and ClientID. It has no need of
+// encoding/json, which keeps what it has written in a pool of buffers, for ever if
+// nobody writes over it.
 func FormatTokenRecord(t Token) ([]byte, error) {
 	fields := make(map[string]any, len(tokenFields)+len(t.Extra))
 	for name, raw := range t.Extra {
@@ -168,7 +171,51 @@ func FormatTokenRecord(t Token) ([]byte, error) {
 			fields[name] = v
 		}
 	}
-	return encode(fields)
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, name := range slices.Sorted(maps.Keys(fields)) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		writeText(&b, name)
+		b.WriteByte(':')
+		if err := writeValue(&b, fields[name]); err != nil {
+			return nil, err
+		}
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+func writeValue(b *bytes.Buffer, v any) error {
+	switch v := v.(type) {
+	case string:
+		writeText(b, v)
+	case int64:
+		b.WriteString(strconv.FormatInt(v, 10))
+	case json.RawMessage:
+		if json.Compact(b, v) != nil {
+			return &Error{Err: ErrInvalid, Detail: "the value has no JSON form"}
+		}
+	}
+	return nil
+}
+
+// writeText writes a string as JSON has it. What is not UTF-8 becomes U+FFFD.
+func writeText(b *bytes.Buffer, s string) {
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ':
+			fmt.Fprintf(b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
 }
 
 // encodeToken makes a payload that decodeToken reads: what would not come back
@@ -189,13 +236,14 @@ func encodeToken(key RecordKey, t Token) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload, err := encode(tokenRecord{
+	around, err := encode(tokenRecord{
 		t.Issuer, t.ClientID, t.Endpoints.Token, t.Endpoints.Revocation, t.Grant,
-		seconds(t.LoggedIn), seconds(t.Used), record,
+		seconds(t.LoggedIn), seconds(t.Used), nil,
 	})
 	if err != nil {
 		return nil, err
 	}
+	payload := slices.Concat(bytes.TrimSuffix(around, []byte("null}")), record, []byte("}"))
 	if _, err := decodeToken(key, payload); err != nil {
 		return nil, &Error{Err: ErrInvalid, Detail: err.Error()}
 	}
@@ -266,13 +314,22 @@ func decodeAccount(payload []byte) (Account, error) {
 
 // encode is json.Marshal without HTML's escapes, which make texts longer.
 func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
+	var b taken
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
 		return nil, &Error{Err: ErrInvalid, Detail: "the value has no JSON form"}
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// taken takes what encoding/json has written out of its buffer, which goes back into
+// a pool. A writer must not do so; this one is that encoder's only.
+type taken struct{ bytes.Buffer }
+
+func (t *taken) Write(p []byte) (int, error) {
+	defer clear(p)
+	return t.Buffer.Write(p)
 }
 
 // decodeKnown reads a payload of ours into v, which has just the fields named.

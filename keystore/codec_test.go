@@ -256,3 +256,41 @@ func FuzzTokenRecord(f *testing.F) {
 		}
 	})
 }
+
+// TestTextsAreWrittenAsJSONHasThem: what is written by hand, for the sake of
+// memory, means the same as what encoding/json writes.
+func TestTextsAreWrittenAsJSONHasThem(t *testing.T) {
+	texts := []string{"", "fake-token", `"quoted" \back\slashed`, "\xff\xfe cut \xe2\x82", "\U0010ffff", "</script>&"}
+	for r := range rune(0x3000) {
+		texts = append(texts, "a"+string(r)+"z")
+	}
+	for _, text := range texts {
+		var b bytes.Buffer
+		writeText(&b, text)
+		standard, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, want string
+		if err := errors.Join(json.Unmarshal(b.Bytes(), &got), json.Unmarshal(standard, &want)); err != nil || got != want {
+			t.Errorf("%q is written as %s: %v", text, b.Bytes(), err)
+		}
+	}
+}
+
+func TestRecordIsWrittenAsBefore(t *testing.T) {
+	for want, token := range map[string]Token{
+		`{}`: {},
+		`{"access_token":"a<b\"\\","b":[1,{"c":null}],"expires_at_seconds":1700000000,"resource_server":"x.example","zz":1.50}`: {
+			ResourceServer: "x.example", AccessToken: NewSecret(`a<b"\`), ExpiresAt: time.Unix(1700000000, 0),
+			Extra: map[string]Secret{"zz": NewSecret("1.50"), "b": NewSecret(`[1, {"c": null}]`)},
+		},
+	} {
+		if got, err := FormatTokenRecord(token); err != nil || string(got) != want {
+			t.Errorf("%s, %v; want %s", got, err, want)
+		}
+	}
+	if _, err := FormatTokenRecord(Token{Extra: map[string]Secret{"x": NewSecret(`{"cut`)}}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("what is no JSON: %v", err)
+	}
+}

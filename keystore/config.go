@@ -4,12 +4,19 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+
+	"github.com/globus-keys/globus-keys/internal/erase"
 )
 
 // PutConfig stores a value of the program's own, such as a client id and its
 // secret, under a name in the namespace. v is what encoding/json can encode; a
 // Secret in it must be revealed by the caller, and is ErrInvalid otherwise.
-func (s *Store) PutConfig(ctx context.Context, name string, v any) error {
+func (s *Store) PutConfig(ctx context.Context, name string, v any) (err error) {
+	erase.Do(func() { err = s.putConfig(ctx, name, v) })
+	return err
+}
+
+func (s *Store) putConfig(ctx context.Context, name string, v any) error {
 	key := s.config(name)
 	payload, err := encodeConfig(key, v)
 	if err == nil && bytes.Contains(payload, []byte(`"`+redacted+`"`)) {
@@ -23,7 +30,12 @@ func (s *Store) PutConfig(ctx context.Context, name string, v any) error {
 
 // GetConfig decodes the value that was stored under name into v, as
 // json.Unmarshal does. ErrNotFound if there is none.
-func (s *Store) GetConfig(ctx context.Context, name string, v any) error {
+func (s *Store) GetConfig(ctx context.Context, name string, v any) (err error) {
+	erase.Do(func() { err = s.getConfig(ctx, name, v) })
+	return err
+}
+
+func (s *Store) getConfig(ctx context.Context, name string, v any) error {
 	key := s.config(name)
 	var payload []byte
 	err := s.view(ctx, "get", key, func(r Reader) error {

@@ -16,7 +16,7 @@ func TestDomainNeedsOnlyTheStandardLibrary(t *testing.T) {
 	}
 	got := strings.Fields(string(out))
 	slices.Sort(got)
-	if want := []string{module + "internal/awake", module + "internal/strictjson", module + "keystore"}; !slices.Equal(got, want) {
+	if want := []string{module + "internal/awake", module + "internal/erase", module + "internal/strictjson", module + "keystore"}; !slices.Equal(got, want) {
 		t.Errorf("package keystore needs %q, want %q", got, want)
 	}
 }

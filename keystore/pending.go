@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/globus-keys/globus-keys/internal/erase"
 )
 
 // pending is the record of a refresh under way: the proof that the store can be
@@ -89,7 +91,8 @@ func readLogin(r Reader, key RecordKey) (t Token, p pending, err error) {
 }
 
 func fingerprint(refreshToken Secret) string {
-	sum := sha256.Sum256([]byte(refreshToken.Reveal()))
+	var sum [sha256.Size]byte
+	erase.Do(func() { sum = sha256.Sum256([]byte(refreshToken.Reveal())) })
 	return hex.EncodeToString(sum[:])
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"time"
+
+	"github.com/globus-keys/globus-keys/internal/erase"
 )
 
 // Spool keeps what could not be stored, outside of the store and sealed like its
@@ -47,7 +49,12 @@ func (s *Store) sealing(ctx context.Context) (StoreID, Sealer, error) {
 
 // save puts the answer into the spool. It is sealed as a record of the refresh
 // under way, so that it opens as nothing else.
-func (r *renewal) save(ctx context.Context, old Token, response TokenResponse) (Token, error) {
+func (r *renewal) save(ctx context.Context, old Token, response TokenResponse) (t Token, err error) {
+	erase.Do(func() { t, err = r.seal(ctx, old, response) })
+	return t, err
+}
+
+func (r *renewal) seal(ctx context.Context, old Token, response TokenResponse) (Token, error) {
 	if r.spool == nil || r.sealer == nil {
 		return Token{}, &Error{Err: ErrUnavailable, Detail: "there is no spool"}
 	}
@@ -181,7 +188,8 @@ func (s *Store) successor(ctx context.Context, sealer Sealer, key RecordKey, sea
 	if err != nil {
 		return Token{}, Token{}, err
 	}
-	spent, answer, err := openSpooled(ctx, sealer, key, sealed)
+	var spent string
+	erase.Do(func() { spent, answer, err = openSpooled(ctx, sealer, key, sealed) })
 	if unreadable(err) {
 		s.warn(annotate(&Error{Err: err, Detail: "a renewed token in the spool is lost"}, "refresh", key))
 		return old, Token{}, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"iter"
 	"time"
+
+	"github.com/globus-keys/globus-keys/internal/erase"
 )
 
 // DefaultNamespace is where records go when nobody says otherwise; the Globus
@@ -250,6 +252,12 @@ func (s *Store) putToken(w Writer, t Token) error {
 	if err := key.Check(); err != nil {
 		return annotate(err, "", key)
 	}
+	var err error
+	erase.Do(func() { err = writeToken(w, key, t) })
+	return err
+}
+
+func writeToken(w Writer, key RecordKey, t Token) error {
 	payload, err := encodeToken(key, t)
 	if err != nil {
 		return annotate(err, "", key)
@@ -257,13 +265,17 @@ func (s *Store) putToken(w Writer, t Token) error {
 	return w.Put(key, payload)
 }
 
-func getToken(r Reader, key RecordKey) (Token, error) {
+func getToken(r Reader, key RecordKey) (t Token, err error) {
+	erase.Do(func() { t, err = readToken(r, key) })
+	return t, annotate(err, "", key)
+}
+
+func readToken(r Reader, key RecordKey) (Token, error) {
 	payload, err := r.Get(key)
 	if err != nil {
-		return Token{}, annotate(err, "", key)
+		return Token{}, err
 	}
-	t, err := decodeToken(key, payload)
-	return t, annotate(err, "", key)
+	return decodeToken(key, payload)
 }
 
 func (s *Store) token(resourceServer string) RecordKey { return tokenKey(s.namespace, resourceServer) }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -69,8 +70,9 @@ type Key struct {
 
 // KeyOf returns the key of the store whose identity is id.
 func KeyOf(id *identity.Identity, store keystore.StoreID) Key {
-	secret, keyID := deriveKey(id.Seed(), id.Type(), store)
-	return Key{Public{Store: store, ID: keyID, Recipient: id.RecipientString()}, secret}
+	k := Key{Public: Public{Store: store, Recipient: id.RecipientString()}}
+	erase.Do(func() { k.Secret, k.ID = deriveKey(id.Seed(), id.Type(), store) })
+	return k
 }
 
 // Fresh is what one new seal is made with.

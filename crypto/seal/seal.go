@@ -32,6 +32,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/internal/envelope"
+	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -152,7 +153,9 @@ func (s *Sealer) Seal(ctx context.Context, k keystore.RecordKey, payload []byte)
 	if err := envelope.Check(k, payload); err != nil {
 		return nil, err
 	}
-	sealed, err := s.encrypt(ctx, k, envelope.Pack(s.public.Store, k, payload))
+	var sealed []byte
+	var err error
+	erase.Do(func() { sealed, err = s.encrypt(ctx, k, envelope.Pack(s.public.Store, k, payload)) })
 	if err != nil {
 		return nil, keystore.Annotate(fmt.Errorf("seal: %w", err), keystore.Error{Key: k})
 	}
@@ -197,7 +200,7 @@ func (s *Sealer) Open(ctx context.Context, k keystore.RecordKey, sealed []byte) 
 	err := keystore.Ended(ctx)
 	var payload []byte
 	if err == nil {
-		payload, err = s.open(ctx, k, sealed)
+		erase.Do(func() { payload, err = s.open(ctx, k, sealed) })
 	}
 	return payload, keystore.Annotate(err, keystore.Error{Key: k})
 }
@@ -252,7 +255,7 @@ func readAll(r io.Reader, size int) ([]byte, error) {
 func (s *Sealer) Verify(ctx context.Context, k keystore.RecordKey, sealed []byte, native age.Identity) error {
 	err := keystore.Ended(ctx)
 	if err == nil {
-		err = s.verify(ctx, k, sealed, native)
+		erase.Do(func() { err = s.verify(ctx, k, sealed, native) })
 	}
 	return keystore.Annotate(err, keystore.Error{Key: k})
 }

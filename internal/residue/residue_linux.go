@@ -4,9 +4,11 @@ package residue
 
 import (
 	"bytes"
+	"debug/elf"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,41 +36,19 @@ type Secret struct {
 func Search(t testing.TB, pid int, secrets ...Secret) []string {
 	t.Helper()
 	var found []string
-	for _, part := range append(memory(t, pid), core(t, pid)) {
-		for _, run := range part.filled() {
-			for _, s := range secrets {
-				found = append(found, run.search(s)...)
-			}
+	for _, part := range append(memory(t, pid), core(t, pid)...) {
+		for _, s := range secrets {
+			found = append(found, part.search(s)...)
 		}
 	}
 	return found
 }
 
-// part is a part of a process's memory.
+// part is a part of a process's memory that is in use.
 type part struct {
 	name string
-	from uint64 // its address, or its place in a file
+	from uint64 // its address, or its place in a segment of the core file
 	data []byte
-}
-
-// filled leaves out what was never used, which is most: pages of zeros between pages
-// of zeros.
-func (p part) filled() (runs []part) {
-	const page = 4096
-	var zeros [page]byte
-	begin, end := 0, 0 // of the run as it is
-	for at := 0; at < len(p.data); at += page {
-		next := min(at+page, len(p.data))
-		if bytes.Equal(p.data[at:next], zeros[:next-at]) {
-			continue
-		}
-		if from := max(0, at-page); from > end {
-			runs = append(runs, part{p.name, p.from + uint64(begin), p.data[begin:end]})
-			begin = from
-		}
-		end = min(next+page, len(p.data))
-	}
-	return append(runs, part{p.name, p.from + uint64(begin), p.data[begin:end]})
 }
 
 func (p part) search(s Secret) (found []string) {
@@ -101,21 +81,16 @@ func memory(t testing.TB, pid int) (parts []part) {
 		if mode[0] != 'r' || strings.Contains(line, "[vvar") || strings.Contains(line, "[vsyscall]") {
 			continue // the kernel's own, which has no secret of a process
 		}
-		parts = append(parts, readPart(t, mem, from, to, strings.Fields(line)))
+		words := strings.Fields(line)
+		parts = append(parts, used(t, mem, words[len(words)-1], from, to)...)
 	}
 	return parts
 }
 
-func readPart(t testing.TB, mem *os.File, from, to uint64, line []string) part {
-	t.Helper()
-	data := make([]byte, to-from)
-	if _, err := mem.ReadAt(data, int64(from)); err != nil {
-		t.Fatalf("read %v: %v", line, err)
-	}
-	return part{name: line[len(line)-1], from: from, data: data}
-}
-
-func core(t testing.TB, pid int) part {
+// core reads the core file that gcore makes, which has the registers too. What a
+// process has reserved and cannot read itself is in there, more than a gigabyte of
+// zeros of a Go program, and left out.
+func core(t testing.TB, pid int) (parts []part) {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), testenv.Need(t, "gcore"), "-o", filepath.Join(dir, "core"), fmt.Sprint(pid))
@@ -123,13 +98,47 @@ func core(t testing.TB, pid int) part {
 	if err != nil {
 		t.Fatalf("gcore: %v\n%s", err, out)
 	}
-	file := filepath.Join(dir, fmt.Sprintf("core.%d", pid))
-	data, err := os.ReadFile(file)
+	file, err := elf.Open(filepath.Join(dir, fmt.Sprintf("core.%d", pid)))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	os.Remove(file) // they are large
-	return part{name: "the core file", data: data}
+	defer os.RemoveAll(dir) // not when the test ends: it is large
+	defer file.Close()
+	for _, p := range file.Progs {
+		if p.Type == elf.PT_NOTE || p.Flags != 0 {
+			parts = append(parts, used(t, p, "the core file", 0, p.Filesz)...)
+		}
+	}
+	return parts
+}
+
+const page = 4096
+
+// used returns the stretches of pages that are not all zero.
+func used(t testing.TB, r io.ReaderAt, name string, from, to uint64) (parts []part) {
+	t.Helper()
+	chunk, zeros := make([]byte, 256*page), make([]byte, page)
+	next := from // where the last part goes on
+	for at := from; at < to; at += uint64(len(chunk)) {
+		chunk = chunk[:min(uint64(len(chunk)), to-at)]
+		if _, err := r.ReadAt(chunk, int64(at)); err != nil {
+			t.Fatalf("read %s at %#x: %v", name, at, err)
+		}
+		for i := 0; i < len(chunk); i += page {
+			data := chunk[i:min(i+page, len(chunk))]
+			if bytes.Equal(data, zeros[:len(data)]) {
+				continue
+			}
+			here := at + uint64(i)
+			if len(parts) == 0 || here != next {
+				parts = append(parts, part{name: name, from: here})
+			}
+			last := &parts[len(parts)-1]
+			last.data = append(last.data, data...)
+			next = here + page
+		}
+	}
+	return parts
 }
 
 // form is one way in which a secret may lie in memory.

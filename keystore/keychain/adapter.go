@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
+	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/internal/storefile"
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -156,7 +157,8 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 	if !w.changed() {
 		return nil
 	}
-	return a.commit(ctx, p, w)
+	erase.Do(func() { err = a.commit(ctx, p, w) })
+	return err
 }
 
 // commit writes the index twice: before items are made or deleted it says which,

@@ -19,7 +19,8 @@ const itemVersion = "gk1"
 // formatItem returns the line of an item. body may hold dots.
 func formatItem(kind string, store keystore.StoreID, body string) keystore.Secret {
 	line := itemVersion + "." + kind + "." + store.String() + "." + body
-	return keystore.NewSecret(fmt.Sprintf("%s.%08x", line, crc32.ChecksumIEEE([]byte(line))))
+	// Not all of it by fmt, which keeps what it has written in a pool.
+	return keystore.NewSecret(line + fmt.Sprintf(".%08x", crc32.ChecksumIEEE([]byte(line))))
 }
 
 // parseItem returns the body of a line that formatItem made for this kind and

@@ -14,6 +14,7 @@ import (
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
+	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
@@ -26,7 +27,12 @@ const dropTime = 4 * time.Second
 
 // create makes the store and its key. The key is durable, in its slot, before
 // the header that names the slot; what another process makes meanwhile wins.
-func (p *Place) create(ctx context.Context) error {
+func (p *Place) create(ctx context.Context) (err error) {
+	erase.Do(func() { err = p.make(ctx) })
+	return err
+}
+
+func (p *Place) make(ctx context.Context) error {
 	if !p.sealed {
 		return making(p.createUnsealed(ctx))
 	}
@@ -176,7 +182,7 @@ func (p *Place) passphraseSlot(id *identity.Identity, store keystore.StoreID, pa
 func (p *Place) newPassphrase(ctx context.Context) (keystore.Secret, error) {
 	switch {
 	case p.opts.PassphraseFile != "":
-		return p.given()
+		return p.givenPassphrase()
 	case p.opts.Prompt != nil:
 		return p.opts.Prompt(ctx, Question{Store: p.String(), New: true})
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -84,9 +85,15 @@ func ReadSecret(name string, getenv func(string) string) (keystore.Secret, error
 	if getenv == nil {
 		getenv = os.Getenv
 	}
-	data, err := readGiven(name, getenv)
-	if err == nil && firstLine(data) == "" {
+	var secret keystore.Secret
+	var err error
+	erase.Do(func() {
+		var data []byte
+		data, err = readGiven(name, getenv)
+		secret = keystore.NewSecret(firstLine(data))
+	})
+	if err == nil && secret.IsZero() {
 		err = &keystore.Error{Op: "read", Store: name, Err: keystore.ErrInvalid, Detail: "its first line is empty"}
 	}
-	return keystore.NewSecret(firstLine(data)), err
+	return secret, err
 }

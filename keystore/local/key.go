@@ -124,7 +124,7 @@ func (p *Place) fromItem(ctx context.Context, account string, store keystore.Sto
 }
 
 func (p *Place) fromPassphraseFile(files []string, store keystore.StoreID) (*identity.Identity, error) {
-	passphrase, err := p.given()
+	passphrase, err := p.givenPassphrase()
 	if err != nil {
 		return nil, err
 	}
@@ -247,6 +247,14 @@ func (p *Place) ask(ctx context.Context, slots []string, store keystore.StoreID)
 		}
 		q.Wrong = true
 	}
+}
+
+// givenPassphrase is what the passphrase file says, which is read once.
+func (p *Place) givenPassphrase() (keystore.Secret, error) {
+	p.mu.Lock()
+	given := p.given
+	p.mu.Unlock()
+	return given()
 }
 
 func (p *Place) readPassphrase() (keystore.Secret, error) {

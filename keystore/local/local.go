@@ -55,6 +55,17 @@
 // others; only below $CREDENTIALS_DIRECTORY, /run/credentials and /run/secrets
 // may they be symbolic links or readable by others, as service managers and
 // containers make them. "fd:N" reads from an open descriptor.
+//
+// # What stays in memory
+//
+// In programs that are built with GOEXPERIMENT=runtimesecret, for linux/amd64 and
+// linux/arm64, the copies of keys, passphrases and tokens that are made on the way
+// are erased by the garbage collector, and so is the rest when the store is closed
+// and the program has let go of its tokens. The runtime collects every two minutes
+// at least; who does not want to wait calls runtime.GC twice. Close does not: it
+// would cost a large program much, and tokens are often in use yet. Not erased is
+// what the program copies, what net/http has in its buffers, and what PutConfig has
+// encoded, not always. Other builds erase nothing.
 package local
 
 import (
@@ -148,19 +159,19 @@ type Place struct {
 	sealed   bool // records are sealed; else the keychain guards them
 	adapter  keystore.StorageAdapter
 	keychain keychain.Backend
-	agent    *agent.Client                   // connects when it is needed
-	given    func() (keystore.Secret, error) // the passphrase file, read once
+	agent    *agent.Client // connects when it is needed
 
 	asking chan struct{} // holds one token; its holder finds the key anew
 
 	namedPassphrase bool // by Options, not by a variable that may be left over
 
 	mu         sync.Mutex
-	found      map[string]*identity.Identity // of the last header, by its name; guarded by mu
-	passphrase keystore.Secret               // that opened a slot last; guarded by mu
-	retired    []seal.Retired                // of the store as it was last opened; guarded by mu
-	madeAt     string                        // where its key was made, likewise; guarded by mu
-	complaint  string                        // of the agent, that was made last; guarded by mu
+	given      func() (keystore.Secret, error) // the passphrase file, read once; guarded by mu
+	found      map[string]*identity.Identity   // of the last header, by its name; guarded by mu
+	passphrase keystore.Secret                 // that opened a slot last; guarded by mu
+	retired    []seal.Retired                  // of the store as it was last opened; guarded by mu
+	madeAt     string                          // where its key was made, likewise; guarded by mu
+	complaint  string                          // of the agent, that was made last; guarded by mu
 }
 
 // Find returns the place of the user's store. opts may be nil. It reads and
@@ -269,6 +280,6 @@ func (t tended) Close() error {
 	err := errors.Join(t.StorageAdapter.Close(), t.p.keychain.Close(), t.p.agent.Close())
 	t.p.mu.Lock()
 	defer t.p.mu.Unlock()
-	t.p.found, t.p.passphrase = nil, keystore.Secret{}
+	t.p.found, t.p.passphrase, t.p.given = nil, keystore.Secret{}, t.p.readPassphrase
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
@@ -62,8 +63,9 @@ const (
 // cannot make; ErrBusy if another process has changed the key meanwhile, or a login
 // is still being renewed; those
 // of the key and of any record that cannot be read, which must be removed first.
-func (p *Place) Rekey(ctx context.Context, c Change) error {
-	return keystore.Annotate(p.rekey(ctx, c), keystore.Error{Op: "rekey", Store: p.path})
+func (p *Place) Rekey(ctx context.Context, c Change) (err error) {
+	erase.Do(func() { err = p.rekey(ctx, c) })
+	return keystore.Annotate(err, keystore.Error{Op: "rekey", Store: p.path})
 }
 
 func (p *Place) rekey(ctx context.Context, c Change) error {

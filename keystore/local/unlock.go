@@ -9,6 +9,7 @@ import (
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/internal/agent"
+	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
@@ -46,8 +47,8 @@ type Unlocked struct {
 // ErrNotFound if there is no store; ErrInvalid for a TTL or an Idle out of range,
 // before anybody is asked; those of the key and of the agent (ErrLocked: there is
 // none, and no Start).
-func (p *Place) Unlock(ctx context.Context, o UnlockOptions) (Unlocked, error) {
-	u, err := p.unlock(ctx, o)
+func (p *Place) Unlock(ctx context.Context, o UnlockOptions) (u Unlocked, err error) {
+	erase.Do(func() { u, err = p.unlock(ctx, o) })
 	return u, keystore.Annotate(err, keystore.Error{Op: "unlock", Store: p.path})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -22,7 +23,12 @@ type chosen struct {
 type chosenKey struct{}
 
 // unseal is the keystore.Unseal of every adapter here.
-func (p *Place) unseal(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
+func (p *Place) unseal(ctx context.Context, h keystore.Header, meta []byte) (s keystore.Sealer, err error) {
+	erase.Do(func() { s, err = p.sealer(ctx, h, meta) })
+	return s, err
+}
+
+func (p *Place) sealer(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
 	if meta == nil {
 		c, ok := ctx.Value(chosenKey{}).(chosen)
 		if !ok {

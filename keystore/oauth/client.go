@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -124,8 +125,14 @@ func (c *Client) DependentTokens(ctx context.Context, accessToken keystore.Secre
 	return c.tokens(ctx, form, asked{op: "dependent tokens", array: true})
 }
 
-// tokens posts a form to the token endpoint and reads what it granted.
-func (c *Client) tokens(ctx context.Context, form url.Values, a asked) (Answer, error) {
+// tokens posts a form to the token endpoint and reads what it granted. What net/http
+// and crypto/tls have of it in the buffers of a connection is not erased.
+func (c *Client) tokens(ctx context.Context, form url.Values, a asked) (answer Answer, err error) {
+	erase.Do(func() { answer, err = c.request(ctx, form, a) })
+	return answer, err
+}
+
+func (c *Client) request(ctx context.Context, form url.Values, a asked) (Answer, error) {
 	a.provider, a.clientID = c.provider, c.credentials.ID
 	a.at = c.wire.now() // before it is sent, so that no token lives longer here than there
 	r, err := c.post(ctx, a.op, c.provider.TokenEndpoint, form)
@@ -188,7 +195,8 @@ func (c *Client) Revoke(ctx context.Context, token keystore.Secret) error {
 	if !visibleText(token.Reveal(), maxToken) {
 		return invalid("the token is missing or malformed")
 	}
-	_, err := c.post(ctx, op, endpoint, url.Values{"token": {token.Reveal()}})
+	var err error
+	erase.Do(func() { _, err = c.post(ctx, op, endpoint, url.Values{"token": {token.Reveal()}}) })
 	if e, ok := errors.AsType[*Error](err); ok && e.Status/100 == 2 {
 		return nil // the status says it all, whatever is wrong with the text (section 2.2)
 	}
