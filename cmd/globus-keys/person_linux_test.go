@@ -50,8 +50,8 @@ func openOtherEnd(master *os.File) (*os.File, error) {
 func panics() {
 	ctx := panicking{Context: context.Background(), heard: make(chan os.Signal, 1)}
 	signal.Notify(ctx.heard, syscall.SIGUSR1)
-	u := newUI(os.Stdin, os.Stdout, os.Stderr)
-	u.passphrase(ctx, local.Question{Store: "a store"})
+	a := &app{ui: newUI(os.Stdin, os.Stdout, os.Stderr), getenv: os.Getenv}
+	a.passphrase(ctx, local.Question{Store: "a store"})
 }
 
 type panicking struct {
