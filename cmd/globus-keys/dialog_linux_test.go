@@ -143,7 +143,7 @@ func TestDialog(t *testing.T) {
 // TestNewPassphraseInADialog is typed twice, and is the same at the terminal.
 func TestNewPassphraseInADialog(t *testing.T) {
 	d := newDesktop(t)
-	const passphrase = "größer als 8 %25"
+	const passphrase = "more than 8 %25"
 	d.env = append(d.env, "GLOBUS_KEYS_STORE=file:"+filepath.Join(d.dir, "data", "100%41 other.json"))
 	first := d.start("import", filepath.Join(d.dir, "plain.json"))
 	first.until("answer the dialog")

@@ -225,7 +225,7 @@ func TestAnswers(t *testing.T) {
 
 // TestDialogIsGoneWithItsCaller, and what it has started, too.
 func TestDialogIsGoneWithItsCaller(t *testing.T) {
-	for name, how := range map[string]string{"alone": "exec $0", "in a script": "$0 &\nwait"} {
+	for name, how := range map[string]string{"alone": "exec $0", "in a script": "exec 3<&0\n$0 <&3 &\nwait"} {
 		t.Run(name, func(t *testing.T) {
 			p := newPinentries(t)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -235,7 +235,11 @@ func TestDialogIsGoneWithItsCaller(t *testing.T) {
 				ended <- err
 			}()
 			conn := p.arrival()
-			for lines := bufio.NewScanner(conn); lines.Scan() && lines.Text() != "GETPIN"; {
+			lines := bufio.NewScanner(conn)
+			for lines.Scan() && lines.Text() != "GETPIN" {
+			}
+			if lines.Text() != "GETPIN" {
+				t.Fatal("it was not asked")
 			}
 			cancel()
 			if err := <-ended; !errors.Is(err, context.Canceled) {
