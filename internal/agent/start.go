@@ -32,6 +32,7 @@ func Start(ctx context.Context, getenv func(string) string, command ...string) e
 	defer cancel()
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir = string(os.PathSeparator) // it keeps no disk busy
+	cmd.Env = []string{}               // nil would be all of ours
 	for _, name := range inherited {
 		if v := getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
