@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -226,4 +227,25 @@ func TestAgentThatIsTerminated(t *testing.T) {
 		t.Errorf("its socket is there: %v", err)
 	}
 	p.agent() // at once: its lock is free
+}
+
+// TestAgentWhoseDirectoryWentAway, as /run/user/1000 does when its user has logged out:
+// when it ends it leaves the socket of the next agent alone.
+func TestAgentWhoseDirectoryWentAway(t *testing.T) {
+	p := newPlace(t, os.Geteuid())
+	first := p.agent()
+	if err := os.RemoveAll(filepath.Dir(p.socket())); err != nil {
+		t.Fatal(err)
+	}
+	next := p.agent()
+	if err := first.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Wait(); err != nil {
+		t.Error(err)
+	}
+	st, err := p.unlocked().Status(context.Background())
+	if err != nil || st.PID != next.Process.Pid {
+		t.Errorf("%v, %v, want the agent %d", st, err, next.Process.Pid)
+	}
 }

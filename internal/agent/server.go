@@ -58,15 +58,16 @@ func NewServer(opts *ServerOptions) (*Server, error) {
 	return &Server{keys: keys, linger: o.Linger, log: o.Log, conns: newClients()}, nil
 }
 
-// Serve answers the clients of l until ctx ends, somebody says stop, or there has
-// been no key for the time of Linger. When it returns, l is closed, all keys are
+// Serve answers the clients of l until ctx ends, somebody says stop, there has been no
+// key for the time of Linger, or the socket is not where it was. When it returns, l is closed, all keys are
 // erased, and nobody is served any more. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ctx, s.stop = context.WithCancel(ctx)
 	defer s.stop()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 	defer s.end(l)
-	s.watching.Go(func() { s.watch(ctx) })
+	at := spotOf(l)
+	s.watching.Go(func() { s.watch(ctx, at) })
 	for {
 		c, err := l.Accept()
 		switch {
@@ -103,8 +104,9 @@ func (s *Server) Lock(why string) {
 	erase.Now()
 }
 
-// watch erases keys when they are over, and what use has left of others, and ends an agent that has none for long.
-func (s *Server) watch(ctx context.Context) {
+// watch erases keys when they are over, and what use has left of others, and ends an
+// agent that has none for long, or that nobody finds: he could not lock what it has.
+func (s *Server) watch(ctx context.Context, at spot) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	began := s.keys.clock()
@@ -123,6 +125,10 @@ func (s *Server) watch(ctx context.Context) {
 		}
 		now := s.keys.clock()
 		switch {
+		case at.lost():
+			s.log.Info("ending: its socket is gone")
+			s.stop()
+			return
 		case ended > 0 || left > 0:
 			began = now
 		case now.Steady-began.Steady >= s.linger && s.keys.retire():

@@ -93,24 +93,26 @@ var ErrRunning = fmt.Errorf("%w: an agent is running", keystore.ErrBusy)
 
 // Listen makes this process the user's agent on this host: it takes the lock that
 // there is for that, and the socket. given, if not nil, is the socket that a service
-// manager has made. release gives the lock back, when the keys are erased.
+// manager has made. release gives the lock back, when the keys are erased, and removes
+// the socket that Listen has made.
 // ErrRunning: another process is the agent.
 func Listen(getenv func(string) string, given net.Listener) (l net.Listener, release func() error, err error) {
 	dir, err := rundir.MakeWithin(getenv, maxPath-len("/"+SocketName))
 	if err != nil {
 		return nil, nil, err
 	}
-	release, err = takeLock(filepath.Join(dir, LockName))
+	unlock, err := takeLock(filepath.Join(dir, LockName))
 	if err != nil {
 		return nil, nil, err
 	}
 	if given != nil {
-		return given, release, nil
+		return given, unlock, nil
 	}
 	if l, err = bind(filepath.Join(dir, SocketName)); err != nil {
-		return nil, nil, errors.Join(err, release())
+		return nil, nil, errors.Join(err, unlock())
 	}
-	return l, release, nil
+	made := spotOf(l)
+	return l, func() error { return errors.Join(made.remove(), unlock()) }, nil
 }
 
 // lockTime is how long an agent that is just ending is waited for.
@@ -128,6 +130,8 @@ func takeLock(path string) (unlock func() error, err error) {
 
 // bind makes the socket. Whoever has the lock may remove what an agent that was
 // killed has left; what is no socket of the user's is not removed.
+//
+// Close does not remove it, as Go would: by then the name can be another agent's.
 func bind(path string) (net.Listener, error) {
 	err := atomicfile.CheckSocket(atomicfile.OS(), path)
 	if err == nil {
@@ -138,6 +142,7 @@ func bind(path string) (net.Listener, error) {
 	}
 	l, err := net.Listen("unix", path)
 	if err == nil {
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
 		err = os.Chmod(path, 0o600) // the directory is the user's alone as it is
 	}
 	if err != nil {
