@@ -43,6 +43,9 @@ func (a *app) lock(ctx context.Context) error {
 	defer store.Close()
 	n, err := p.Lock(ctx)
 	switch {
+	case integrity(err) && n > 0:
+		a.say("%s is locked, and something is wrong with it", p)
+		return err
 	case integrity(err):
 		return hinted{err, "globus-keys lock --all locks every store, whatever has become of it"}
 	case err != nil:

@@ -159,15 +159,36 @@ func (p *Place) checkKeychain(ctx context.Context) error {
 
 // Lock has the agent forget the store's keys, and says how many there were: 0 if it
 // had none, or there is no agent. Who has the key himself, in a process that has found
-// it without the agent, keeps it until he closes the store. Errors: ErrNotFound if
-// there is no store; those of the agent.
+// it without the agent, keeps it until he closes the store. Keys that the agent has for
+// this place are forgotten too, if another store lies there now, or one that cannot be
+// read; that is an error all the same. Errors: ErrNotFound if there is no store; those of
+// the agent.
 func (p *Place) Lock(ctx context.Context) (n int, err error) {
 	h, _, err := p.locked(ctx)
 	if err == nil {
 		n, err = p.agent.Lock(ctx, h.StoreID)
 	}
+	named, agentErr := p.lockNamed(ctx)
+	if err == nil {
+		err = agentErr
+	}
 	if errors.Is(err, agent.ErrNoAgent) {
 		return 0, nil
 	}
-	return n, keystore.Annotate(err, keystore.Error{Op: "lock", Store: p.path})
+	return n + named, keystore.Annotate(err, keystore.Error{Op: "lock", Store: p.path})
+}
+
+// lockNamed locks what was unlocked as this place: what lies there can be somebody else's
+// by now.
+func (p *Place) lockNamed(ctx context.Context) (n int, err error) {
+	st, err := p.agent.Status(ctx)
+	for _, k := range st.Keys {
+		id, idErr := keystore.ParseStoreID(k.Store)
+		if !k.IsOf(p.String()) || idErr != nil {
+			continue
+		}
+		locked, lockErr := p.agent.Lock(ctx, id)
+		n, err = n+locked, errors.Join(err, lockErr)
+	}
+	return n, err
 }

@@ -182,8 +182,8 @@ func TestUnlockOfAStoreInTheKeychain(t *testing.T) {
 	if n, err := m.find(opts).Lock(t.Context()); n != 0 || err != nil {
 		t.Errorf("lock: %d, %v", n, err)
 	}
-	if n := asked.n.Load(); n != 1 {
-		t.Errorf("the agent was asked %d times, want once, by lock", n)
+	if n := asked.n.Load(); n != 2 {
+		t.Errorf("the agent was asked %d times, want twice, by lock: for the store and its name", n)
 	}
 }
 
@@ -238,5 +238,34 @@ func TestLock(t *testing.T) {
 	none.Store = "file:" + filepath.Join(m.home, "none.json")
 	if _, err := m.find(&none).Lock(t.Context()); !errors.Is(err, keystore.ErrNotFound) || !strings.Contains(err.Error(), "there is no store yet") {
 		t.Errorf("no store: %v, want ErrNotFound", err)
+	}
+}
+
+// TestLockOfWhatWasPutInItsPlace: who can write the store's file cannot keep it unlocked by
+// putting another there, or none. The agent knows the name too.
+func TestLockOfWhatWasPutInItsPlace(t *testing.T) {
+	for what, put := range map[string]func(store, other string) error{
+		"another":       func(store, other string) error { return os.Rename(other, store) },
+		"none":          func(store, _ string) error { return os.Remove(store) },
+		"no store file": func(store, _ string) error { return os.WriteFile(store, []byte("{"), 0o600) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := withRuntime(t)
+			knows, _ := m.behind("a fine passphrase")
+			other := *knows
+			other.Store = "file:" + filepath.Join(m.home, "other.json")
+			m.mustPut(&other, "FakeOther")
+			m.serve()
+			m.unlock(knows, UnlockOptions{})
+			if err := put(m.find(knows).Path(), m.find(&other).Path()); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := m.find(knows).Lock(t.Context()); n != 1 {
+				t.Errorf("%d keys are locked, %v", n, err)
+			}
+			if st, err := m.client().Status(t.Context()); err != nil || len(st.Keys) > 0 {
+				t.Errorf("the agent still has %v, %v", st.Keys, err)
+			}
+		})
 	}
 }
