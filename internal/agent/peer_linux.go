@@ -1,23 +1,19 @@
 package agent
 
 import (
-	"fmt"
 	"net"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
 
-// checkPeer refuses another user, root too: whoever root serves has an agent of his
-// own. The kernel says who it is: who has made the listening socket, or connected.
-func checkPeer(c net.Conn) error {
-	var peer *unix.Ucred
-	err := control(c, func(fd int) (err error) {
-		peer, err = unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+// peerUID is the user who has made the listening socket, or who has connected.
+func peerUID(c net.Conn) (uid uint32, err error) {
+	err = control(c, func(fd int) error {
+		peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err == nil {
+			uid = peer.Uid
+		}
 		return err
 	})
-	if err == nil && int(peer.Uid) != os.Geteuid() {
-		err = fmt.Errorf("who is at the other end of the socket is uid %d, not uid %d", peer.Uid, os.Geteuid())
-	}
-	return err
+	return uid, err
 }
