@@ -48,7 +48,7 @@ const (
 )
 
 // Sealer seals and opens the records of one store. It implements
-// keystore.Sealer, never changes and may be used by several goroutines.
+// keystore.Reserver, never changes and may be used by several goroutines.
 type Sealer struct {
 	public     Public
 	holder     Holder
@@ -57,7 +57,7 @@ type Sealer struct {
 	meta       Meta            // as Load has read it
 }
 
-var _ keystore.Sealer = (*Sealer)(nil)
+var _ keystore.Reserver = (*Sealer)(nil)
 
 // New returns the Sealer of a store. Records are readable by the holders of
 // recovery too, who cannot write them. ErrInvalid: a zero store, more than
