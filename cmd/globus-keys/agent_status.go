@@ -106,7 +106,7 @@ func (a *app) agentStatus(ctx context.Context, asJSON bool) error {
 
 // askAgent asks the agent for all that can be told. It is no use of the stores.
 func (a *app) askAgent(ctx context.Context, now time.Time) (agentAnswer, error) {
-	answer := agentAnswer{Schema: 1, Stores: []unlockedStore{}}
+	answer := agentAnswer{Schema: 1, Stores: byStore(nil, now)}
 	c := agent.Open(a.getenv)
 	defer c.Close()
 	st, err := c.Status(ctx)
@@ -114,13 +114,23 @@ func (a *app) askAgent(ctx context.Context, now time.Time) (agentAnswer, error) 
 		return answer, err
 	}
 	answer.Running, answer.PID, answer.Socket = true, st.PID, st.Socket
-	for _, k := range st.Keys {
-		answer.Stores = append(answer.Stores, unlockedStore{k.Place, k.Store, unlocked(k, now)})
+	answer.Stores = byStore(st.Keys, now)
+	return answer, nil
+}
+
+// byStore tells of each store once, by its newest key, which is the first: the one before
+// stays for a moment in a rekey, and for its time if that is killed.
+func byStore(keys []agent.KeyStatus, now time.Time) []unlockedStore {
+	stores := []unlockedStore{} // in JSON never null
+	for _, k := range keys {
+		if !slices.ContainsFunc(stores, func(s unlockedStore) bool { return s.StoreID == k.Store }) {
+			stores = append(stores, unlockedStore{k.Place, k.Store, unlocked(k, now)})
+		}
 	}
-	slices.SortFunc(answer.Stores, func(a, b unlockedStore) int {
+	slices.SortFunc(stores, func(a, b unlockedStore) int {
 		return cmp.Or(cmp.Compare(a.Store, b.Store), cmp.Compare(a.StoreID, b.StoreID))
 	})
-	return answer, nil
+	return stores
 }
 
 // unlockedStores says, by the ids of the stores, for how long the agent keeps them open.

@@ -80,7 +80,7 @@ func (c *Client) Drop(ctx context.Context, key seal.Public) error {
 type Status struct {
 	PID    int
 	Socket string
-	Keys   []KeyStatus
+	Keys   []KeyStatus // of all stores, the newest first
 }
 
 // KeyStatus is one key.
