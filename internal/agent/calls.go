@@ -120,7 +120,7 @@ func (c *Client) Stop(ctx context.Context) error {
 		return err
 	}
 	<-c.turn
-	defer func() { c.turn <- struct{}{} }()
+	defer c.give()
 	if c.conn != nil {
 		c.conn.SetReadDeadline(time.Now().Add(callTime))
 		c.in.next() // until the agent hangs up
@@ -131,7 +131,7 @@ func (c *Client) Stop(ctx context.Context) error {
 
 func (c *Client) socket() string {
 	<-c.turn
-	defer func() { c.turn <- struct{}{} }()
+	defer c.give()
 	if c.conn == nil {
 		return ""
 	}

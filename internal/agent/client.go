@@ -35,14 +35,17 @@ type Client struct {
 // Open returns a client of the agent. getenv is os.Getenv or stands for it.
 func Open(getenv func(string) string) *Client {
 	c := &Client{getenv: getenv, turn: make(chan struct{}, 1)}
-	c.turn <- struct{}{}
+	c.give()
 	return c
 }
+
+// give is what who has taken the token of turn does at the end.
+func (c *Client) give() { c.turn <- struct{}{} }
 
 // Close ends the connection. A later call makes another.
 func (c *Client) Close() error {
 	<-c.turn
-	defer func() { c.turn <- struct{}{} }()
+	defer c.give()
 	c.hangUp()
 	return nil
 }
@@ -57,7 +60,7 @@ func (c *Client) call(ctx context.Context, r request) (a answer, err error) {
 	case <-ctx.Done():
 		return answer{}, ended(ctx)
 	}
-	defer func() { c.turn <- struct{}{} }()
+	defer c.give()
 	r.V = Version
 	if a, err = c.ask(ctx, r); err != nil {
 		return answer{}, err

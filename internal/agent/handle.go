@@ -39,9 +39,9 @@ func known(op string) string {
 }
 
 func (s *Server) keysOf(r request) (answer, error) {
-	store, err := keystore.ParseStoreID(r.Store)
+	store, err := r.store()
 	if err != nil {
-		return answer{}, invalid("the store is not named by its id")
+		return answer{}, err
 	}
 	return answer{Keys: s.keys.tell(func(n keyName) bool { return n.store == store })}, nil
 }
@@ -107,12 +107,21 @@ func (r request) target() (keyName, keystore.RecordKey, error) {
 
 // of is the key that a request names.
 func (r request) of() (keyName, error) {
-	store, err := keystore.ParseStoreID(r.Store)
+	store, err := r.store()
 	if err != nil {
-		return keyName{}, invalid("the store is not named by its id")
+		return keyName{}, err
 	}
 	id, err := seal.ParseKeyID(r.KeyID)
 	return keyName{store, id}, err
+}
+
+// store is the store that a request names.
+func (r request) store() (keystore.StoreID, error) {
+	store, err := keystore.ParseStoreID(r.Store)
+	if err != nil {
+		err = invalid("the store is not named by its id")
+	}
+	return store, err
 }
 
 func (s *Server) unlock(r request) error {
@@ -146,9 +155,9 @@ func (s *Server) unlock(r request) error {
 func (s *Server) lock(r request) (answer, error) {
 	which := all
 	if r.Store != "" {
-		store, err := keystore.ParseStoreID(r.Store)
+		store, err := r.store()
 		if err != nil {
-			return answer{}, invalid("the store is not named by its id")
+			return answer{}, err
 		}
 		which = func(n keyName) bool { return n.store == store }
 	}
