@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"path/filepath"
 	"time"
 
 	"github.com/globus-keys/globus-keys/crypto/seal"
@@ -60,14 +62,39 @@ func (c *Client) hand(ctx context.Context, key seal.Key, r request) (err error) 
 // seconds rounds up: a limit of half a second is not none.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
-// Lock erases the keys of a store, or all if that is zero, and says how many.
+// Lock erases the keys of a store, or all if that is zero, and says how many: those of
+// every agent that the user has.
 func (c *Client) Lock(ctx context.Context, store keystore.StoreID) (int, error) {
 	r := request{Op: opLock}
 	if store != (keystore.StoreID{}) {
 		r.Store = store.String()
 	}
 	a, err := c.call(ctx, r)
-	return a.Changed, err
+	if err != nil {
+		return 0, err
+	}
+	n, err := c.lockElsewhere(ctx, r)
+	return a.Changed + n, err
+}
+
+// lockElsewhere sends the request to the agents in the other directories: a job that ran
+// while the user was not logged in can have started one in /tmp, which nobody sees since
+// there is another in his runtime directory.
+func (c *Client) lockElsewhere(ctx context.Context, r request) (n int, err error) {
+	here := filepath.Dir(c.socket())
+	dirs, err := c.find()
+	for _, dir := range dirs {
+		if dir == here {
+			continue
+		}
+		other := newClient(func() ([]string, error) { return []string{dir}, nil })
+		a, failed := other.call(ctx, r)
+		if !errors.Is(failed, ErrNoAgent) {
+			n, err = n+a.Changed, errors.Join(err, failed)
+		}
+		other.Close()
+	}
+	return n, err
 }
 
 // Drop erases one key.
@@ -114,11 +141,13 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return st, nil
 }
 
-// Stop ends the agent, and returns when its keys are erased.
+// Stop ends the agent, and returns when its keys are erased; so are those of other agents
+// that the user has.
 func (c *Client) Stop(ctx context.Context) error {
 	if _, err := c.call(ctx, request{Op: opStop}); err != nil {
 		return err
 	}
+	_, err := c.lockElsewhere(ctx, request{Op: opLock})
 	<-c.turn
 	defer c.give()
 	if c.conn != nil {
@@ -126,7 +155,7 @@ func (c *Client) Stop(ctx context.Context) error {
 		c.in.next() // until the agent hangs up
 		c.hangUp()
 	}
-	return nil
+	return err
 }
 
 func (c *Client) socket() string {

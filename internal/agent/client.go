@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/globus-keys/globus-keys/internal/erase"
+	"github.com/globus-keys/globus-keys/internal/rundir"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -26,15 +27,19 @@ const callTime = 3 * time.Second
 // ErrUnavailable if it does not answer within 3 seconds, or not as an agent does;
 // ErrTampered if what stands in its place is somebody else's; ctx's cause.
 type Client struct {
-	getenv func(string) string
-	turn   chan struct{} // holds one token; its holder owns conn
-	conn   net.Conn      // nil: none
-	in     *lines        // of conn
+	find func() ([]string, error) // the directories where an agent can be
+	turn chan struct{}            // holds one token; its holder owns conn
+	conn net.Conn                 // nil: none
+	in   *lines                   // of conn
 }
 
 // Open returns a client of the agent. getenv is os.Getenv or stands for it.
 func Open(getenv func(string) string) *Client {
-	c := &Client{getenv: getenv, turn: make(chan struct{}, 1)}
+	return newClient(func() ([]string, error) { return rundir.Find(getenv) })
+}
+
+func newClient(find func() ([]string, error)) *Client {
+	c := &Client{find: find, turn: make(chan struct{}, 1)}
 	c.give()
 	return c
 }
@@ -102,7 +107,7 @@ func ended(ctx context.Context) error {
 // exchange sends one line and reads one. After an error there is no connection.
 func (c *Client) exchange(ctx context.Context, line []byte) (a answer, err error) {
 	if c.conn == nil {
-		if c.conn, err = dial(ctx, c.getenv); err != nil {
+		if c.conn, err = dial(ctx, c.find); err != nil {
 			return answer{}, err
 		}
 		c.in = newLines(c.conn, 0, 0) // ctx ends

@@ -184,3 +184,40 @@ func TestStopReturnsWhenTheKeysAreErased(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAgentsInTwoPlaces, as after a job that had no runtime directory: nobody finds the
+// second one, and what it has is locked with the rest.
+func TestAgentsInTwoPlaces(t *testing.T) {
+	for what, lock := range map[string]func(*Client) (int, error){
+		"one":  func(c *Client) (int, error) { return c.Lock(context.Background(), keystore.StoreID{1}) },
+		"all":  func(c *Client) (int, error) { return c.Lock(context.Background(), keystore.StoreID{}) },
+		"stop": func(c *Client) (int, error) { return 1, c.Stop(context.Background()) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()} // an agent, none, and another
+			benches := map[string]*bench{dirs[0]: newBench(t), dirs[2]: newBench(t)}
+			for dir, b := range benches {
+				l, err := bind(filepath.Join(dir, SocketName))
+				if err != nil {
+					t.Fatal(err)
+				}
+				done := make(chan error, 1)
+				go func() { done <- b.Serve(t.Context(), l) }()
+				t.Cleanup(func() {
+					if err := <-done; err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			benches[dirs[2]].unlock(`"ttl_seconds":60`)
+			c := newClient(func() ([]string, error) { return dirs, nil })
+			defer c.Close()
+			if n, err := lock(c); n != 1 || err != nil {
+				t.Errorf("%d, %v", n, err)
+			}
+			if !benches[dirs[2]].locked() {
+				t.Error("the second agent still has the key")
+			}
+		})
+	}
+}

@@ -18,12 +18,14 @@ import (
 
 	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/internal/agent"
+	"github.com/globus-keys/globus-keys/internal/rundir"
 	"github.com/globus-keys/globus-keys/internal/secretmem"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // TestMain is also the processes that the tests start: their first argument says so.
 func TestMain(m *testing.M) {
+	rundir.FirstOnly = true // the tester's own agent is left alone
 	roles := map[string]func(args []string) error{
 		"be-the-agent":    beAgent,
 		"be-a-client":     beClient,

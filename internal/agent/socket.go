@@ -27,8 +27,8 @@ const (
 const maxPath = 100
 
 // dial connects to the agent, wherever the user's processes can have put it.
-func dial(ctx context.Context, getenv func(string) string) (net.Conn, error) {
-	dirs, err := rundir.Find(getenv)
+func dial(ctx context.Context, find func() ([]string, error)) (net.Conn, error) {
+	dirs, err := find()
 	if err != nil {
 		return nil, err
 	}
