@@ -30,8 +30,8 @@ const heard = 100 * time.Millisecond
 //     something (release): the next answer can be typed while this one is tried;
 //   - while the program is stopped the terminal is as it was, and the question is
 //     asked again afterwards;
-//   - what has been typed of an answer that nobody waits for any more is thrown away:
-//     else the shell would show it.
+//   - what has been typed unseen, and is no answer that somebody waits for, is thrown
+//     away: else the shell would show it, run it and keep it in its history.
 //
 // One question is asked at a time.
 type terminal struct {
@@ -218,7 +218,7 @@ func (t *terminal) release() {
 	if t.asking != "" {
 		return
 	}
-	t.restore(false)
+	t.restore(!echoes(t.ours)) // a passphrase that was typed twice is nothing for the shell
 	t.held = false
 }
 

@@ -144,8 +144,8 @@ func TestReservationOutlivesTheKey(t *testing.T) {
 	if same, err := own.Reserve(context.Background(), testKey); err != nil || same != context.Background() {
 		t.Errorf("a key in hand needs no reservation: %v, %v", same, err)
 	}
-	if !Reserved(ctx) || Reserved(context.Background()) {
-		t.Error("Reserved does not tell a reservation from none")
+	if !Reserved(ctx, testStore) || Reserved(context.Background(), testStore) || Reserved(ctx, keystore.StoreID{9}) {
+		t.Error("Reserved does not tell a reservation from none, or from another store's")
 	}
 }
 

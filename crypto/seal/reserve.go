@@ -36,11 +36,12 @@ func (s *Sealer) Reserve(ctx context.Context, keys ...keystore.RecordKey) (conte
 	return context.WithValue(ctx, reservationKey{}, r), nil
 }
 
-// Reserved reports whether ctx is one of Reserve's. What is done in it is finished by
-// a process that holds a lock and has asked for all that it needs: it asks nobody.
-func Reserved(ctx context.Context) bool {
-	_, ok := ctx.Value(reservationKey{}).(*reservation)
-	return ok
+// Reserved reports whether ctx is one of Reserve's, for this store. What is done in it
+// is finished by a process that holds a lock and has asked for all that it needs: it
+// asks nobody.
+func Reserved(ctx context.Context, store keystore.StoreID) bool {
+	r, ok := ctx.Value(reservationKey{}).(*reservation)
+	return ok && r.of.Store == store
 }
 
 type reservationKey struct{}

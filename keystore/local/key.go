@@ -25,7 +25,7 @@ const maxKeyFile = identity.MaxPassphraseFile
 // find asks for the identity wherever it can be, but for the agent, which has none,
 // and says where it was.
 func (p *Place) find(ctx context.Context, h keystore.Header) (id *identity.Identity, by keystore.SlotKind, err error) {
-	if seal.Reserved(ctx) { // others wait for the credential's lock meanwhile
+	if seal.Reserved(ctx, h.StoreID) { // others wait for the credential's lock meanwhile
 		ctx = keychain.Silently(ctx)
 	}
 	if file, _ := p.identityFile(); file != "" {
@@ -61,7 +61,7 @@ func (p *Place) fromPerson(ctx context.Context, files []string, store keystore.S
 	if id, ok := p.again(files, store); ok {
 		return id, nil
 	}
-	if p.opts.Prompt != nil && !seal.Reserved(ctx) {
+	if p.opts.Prompt != nil && !seal.Reserved(ctx, store) {
 		if failed != nil {
 			p.opts.Notice(fmt.Sprintf("the keychain does not give the key (%s); the passphrase opens the store too", reason(failed)))
 		}
