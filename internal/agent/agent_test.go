@@ -15,6 +15,7 @@ import (
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/internal/agent"
+	"github.com/globus-keys/globus-keys/internal/rundir"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -184,6 +185,35 @@ func TestStop(t *testing.T) {
 	if _, err := c.Status(context.Background()); !errors.Is(err, agent.ErrNoAgent) {
 		t.Errorf("%v, want ErrNoAgent", err)
 	}
+}
+
+// TestSocketOfAServiceManagerStays: it listens for an agent that does not run yet.
+func TestSocketOfAServiceManagerStays(t *testing.T) {
+	env := home(t)
+	path := filepath.Join(placeOf(t, env), agent.SocketName)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, _, err := agent.Listen(env, nil); !errors.Is(err, agent.ErrRunning) {
+		t.Errorf("%v, want ErrRunning", err)
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("its socket is gone: %v", err)
+	}
+	c.Close()
+}
+
+// placeOf is where an agent of this user has its socket, which is made.
+func placeOf(t *testing.T, env func(string) string) string {
+	t.Helper()
+	dir, err := rundir.Make(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // TestStaleSocketIsReplaced: an agent that was killed leaves its socket.

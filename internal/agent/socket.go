@@ -129,11 +129,15 @@ func takeLock(path string) (unlock func() error, err error) {
 }
 
 // bind makes the socket. Whoever has the lock may remove what an agent that was
-// killed has left; what is no socket of the user's is not removed.
+// killed has left; what is no socket of the user's is not removed, nor is one at which
+// somebody listens: a service manager, for the agent that it starts for its first client.
 //
 // Close does not remove it, as Go would: by then the name can be another agent's.
 func bind(path string) (net.Listener, error) {
 	err := atomicfile.CheckSocket(atomicfile.OS(), path)
+	if err == nil && heardAt(path) {
+		return nil, &keystore.Error{Store: path, Err: ErrRunning, Detail: "a service manager listens there, and starts one"}
+	}
 	if err == nil {
 		err = os.Remove(path)
 	}
@@ -149,4 +153,12 @@ func bind(path string) (net.Listener, error) {
 		return nil, &keystore.Error{Store: path, Err: fmt.Errorf("%w: %w", keystore.ErrUnavailable, err), Detail: "the agent's socket cannot be made"}
 	}
 	return l, nil
+}
+
+func heardAt(path string) bool {
+	c, err := net.DialTimeout("unix", path, callTime)
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
 }

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -63,27 +64,46 @@ func (p *Place) unlock(ctx context.Context, o UnlockOptions) (Unlocked, error) {
 	if !p.sealed {
 		return Unlocked{By: keystore.SlotKeychain}, p.checkKeychain(ctx)
 	}
-	h, meta, err := p.locked(ctx)
-	if err != nil {
-		return Unlocked{}, err
-	}
-	if items, _ := p.slots(h); len(items) == 0 { // it will be needed: nobody shall type for nothing
-		if running, err := p.agentRuns(ctx, h.StoreID); err != nil && (running || o.Start == nil) {
-			return Unlocked{}, err
-		}
-	}
-	id, by, err := p.find(ctx, h)
-	if err == nil {
-		err = p.opens(id, h, meta)
-	}
+	id, store, by, err := p.opening(ctx, o)
 	if err != nil || by == keystore.SlotKeychain {
 		return Unlocked{By: by}, err
 	}
 	until := p.opts.Clock().Add(o.TTL)
-	if err := p.handOver(ctx, seal.KeyOf(id, h.StoreID), o); err != nil {
+	if err := p.handOver(ctx, seal.KeyOf(id, store), o); err != nil {
 		return Unlocked{By: by}, err
 	}
 	return Unlocked{By: by, Agent: true, Until: until}, nil
+}
+
+// opening finds the identity that opens the store, as it is when somebody has typed what
+// leads there: another process may have changed the key meanwhile, and what held the one
+// before is there for a while.
+func (p *Place) opening(ctx context.Context, o UnlockOptions) (id *identity.Identity, store keystore.StoreID, by keystore.SlotKind, err error) {
+	h, meta, err := p.locked(ctx)
+	for err == nil {
+		if err = p.mayHandOver(ctx, h, o); err != nil {
+			break
+		}
+		if id, by, err = p.find(ctx, h); err != nil {
+			break
+		}
+		before, beforeMeta := h, meta
+		if h, meta, err = p.locked(ctx); err == nil && headerName(h) == headerName(before) && bytes.Equal(meta, beforeMeta) {
+			return id, h.StoreID, by, p.opens(id, h, meta)
+		}
+	}
+	return nil, h.StoreID, by, err
+}
+
+// mayHandOver finds out, before anybody types, what would be in the way.
+func (p *Place) mayHandOver(ctx context.Context, h keystore.Header, o UnlockOptions) error {
+	if items, _ := p.slots(h); len(items) > 0 { // it may not be needed
+		return nil
+	}
+	if running, err := p.agentRuns(ctx, h.StoreID); err != nil && (running || o.Start == nil) {
+		return err
+	}
+	return nil
 }
 
 // locked returns what can be read of a store without its key.

@@ -269,3 +269,17 @@ func TestLockOfWhatWasPutInItsPlace(t *testing.T) {
 		})
 	}
 }
+
+// TestUnlockDuringARekey: the agent gets the key that the store has when somebody has
+// typed his passphrase, and not the one that it had when he was asked.
+func TestUnlockDuringARekey(t *testing.T) {
+	m := withRuntime(t)
+	m.serve()
+	knows, asks := m.behind("a fine passphrase")
+	asks.Prompt = func(ctx context.Context, _ Question) (keystore.Secret, error) {
+		return keystore.NewSecret("a fine passphrase"), m.find(knows).Rekey(ctx, Change{})
+	}
+	m.unlock(asks, UnlockOptions{})
+	asks.Prompt = nil
+	gets(t, m.find(asks).Store(), "FakeOne", nil)
+}
