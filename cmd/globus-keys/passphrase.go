@@ -14,8 +14,9 @@ func (a *app) passphraseCommand() *cobra.Command {
 key in the keychain and behind a passphrase at once; each opens it alone.
 
 Each of these gives the store another key, as rekey does: an old passphrase does
-not open it any more. A store that is unlocked stays so, for the time that it was. Copies of the store and its key file that somebody made
-before it still opens: if they matter, log out, which revokes, and log in again.`,
+not open it any more. A store that is unlocked stays so, for the time that it was.
+Copies of the store and its key file that somebody made before it still opens: if
+they matter, log out, which revokes, and log in again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

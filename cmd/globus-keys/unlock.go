@@ -46,7 +46,7 @@ shown, and the store is tried. The times are the keychain's own then.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	f := cmd.Flags()
-	f.DurationVar(&u.ttl, "ttl", 8*time.Hour, "how long the store stays unlocked at most: 1s to 720h")
+	f.DurationVar(&u.ttl, "ttl", local.DefaultTTL, "how long the store stays unlocked at most: 1s to 720h")
 	f.DurationVar(&u.idle, "idle", time.Hour, "how long it stays unlocked while nobody uses it: 1s to 720h; 0: no limit")
 	f.IntVar(&u.descriptor, "passphrase-fd", -1, "read the passphrase from this open descriptor `N`, as --passphrase-file fd:N does")
 	return cmd

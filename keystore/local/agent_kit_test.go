@@ -39,7 +39,8 @@ func TestAgentProcess(t *testing.T) {
 	}
 }
 
-// withRuntime gives m a runtime directory, whose name is short enough for a socket.
+// withRuntime is a machine with a runtime directory, whose name is short enough for a
+// socket.
 func withRuntime(t *testing.T) *machine {
 	m := newMachine(t)
 	dir, err := os.MkdirTemp("", "gk")

@@ -190,19 +190,9 @@ func TestAgentIsNotAskedForAKeychainsStore(t *testing.T) {
 // what to say.
 func TestAgentThatIsOfNoUse(t *testing.T) {
 	for name, place := range map[string]func(t *testing.T, m *machine){
-		"stopped": func(t *testing.T, m *machine) { // the kernel connects in its place
-			l, err := net.Listen("unix", m.socket())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { l.Close() })
-		},
+		"stopped": func(t *testing.T, m *machine) { m.listen() }, // the kernel connects in its place
 		"answers anything": func(t *testing.T, m *machine) {
-			l, err := net.Listen("unix", m.socket())
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { l.Close() })
+			l := m.listen()
 			go func() {
 				for {
 					c, err := l.Accept()
@@ -222,14 +212,10 @@ func TestAgentThatIsOfNoUse(t *testing.T) {
 		},
 		"another user's": func(t *testing.T, m *machine) {
 			testenv.NeedRoot(t)
-			l, err := net.Listen("unix", m.socket())
-			if err == nil {
-				err = os.Chown(m.socket(), 65534, 65534)
-			}
-			if err != nil {
+			m.listen()
+			if err := os.Chown(m.socket(), 65534, 65534); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { l.Close() })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -260,6 +246,17 @@ func (m *machine) socket() string {
 		m.t.Fatal(err)
 	}
 	return filepath.Join(dir, agent.SocketName)
+}
+
+// listen listens in the place of an agent until the end of the test.
+func (m *machine) listen() net.Listener {
+	m.t.Helper()
+	l, err := net.Listen("unix", m.socket())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { l.Close() })
+	return l
 }
 
 // TestLockedProcessGoesOtherWays: one that stays open does what one would that starts

@@ -18,9 +18,9 @@
 // # Where the key comes from
 //
 // A new store's key goes into the OS keychain (package keychain); where there is
-// none, or the run names a passphrase file, it goes into a file beside the store, behind a passphrase. A store that
-// exists keeps to what its header records. It is opened, in this order and only
-// by what the header records or the run names, with:
+// none, or the run names a passphrase file, it goes into a file beside the store,
+// behind a passphrase. A store that exists keeps to what its header records. It is
+// opened, in this order and only by what the header records or the run names, with:
 //
 //   - an identity file (Options.IdentityFile, GLOBUS_KEYS_IDENTITY_FILE), or the
 //     passphrase in Options.PassphraseFile;

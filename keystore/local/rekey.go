@@ -50,10 +50,10 @@ const (
 // made before still can: what they hold ends with a new login or a revocation.
 //
 // It is one Update: a crash leaves the store with the key before or after,
-// whole. Other processes that have the store open go on, also those that have it by the
-// agent: it has the next key before the store, on the terms of the one before, and
-// forgets that afterwards. What held the key
-// before is removed five minutes later, by whoever then writes to the store.
+// whole. Other processes that have the store open go on, also those that have it by
+// the agent: it has the next key before the store, on the terms of the one before, and
+// forgets that afterwards. What held the key before is removed five minutes later, by
+// whoever then writes to the store.
 //
 // It waits for logins that are being renewed, 45 seconds at most: their answers are
 // stored or spooled with the key before, and what is spooled is stored first. A
@@ -61,8 +61,8 @@ const (
 //
 // Errors: ErrNotFound without a store; ErrInvalid for a change that this store
 // cannot make; ErrBusy if another process has changed the key meanwhile, or a login
-// is still being renewed; those
-// of the key and of any record that cannot be read, which must be removed first.
+// is still being renewed; those of the key and of any record that cannot be read,
+// which must be removed first.
 func (p *Place) Rekey(ctx context.Context, c Change) (err error) {
 	erase.Do(func() { err = p.rekey(ctx, c) })
 	return keystore.Annotate(err, keystore.Error{Op: "rekey", Store: p.path})
