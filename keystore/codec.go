@@ -172,7 +172,7 @@ func encodeToken(key RecordKey, t Token) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	around, err := encode(tokenRecord{
+	around, err := encode(tokenRecord{ // token comes last in it, and is null
 		t.Issuer, t.ClientID, t.Endpoints.Token, t.Endpoints.Revocation, t.Grant,
 		seconds(t.LoggedIn), seconds(t.Used), nil,
 	})

@@ -66,7 +66,7 @@ func (s *Server) derive(r request) (a answer, err error) {
 	if err != nil {
 		return a, err
 	}
-	defer s.used.Store(true)
+	defer s.used.Store(true) // at the end, or a sweep meanwhile would forget what is left then
 	use := s.keys.use
 	if r.Look {
 		use = s.keys.look
