@@ -84,7 +84,7 @@ func greets(t *testing.T, path string) string {
 // TestSocketOfSystemd: the real thing hands the socket over.
 func TestSocketOfSystemd(t *testing.T) {
 	program := testenv.Need(t, "systemd-socket-activate")
-	path := filepath.Join(socketDir(t), "agent.sock")
+	path := filepath.Join(testenv.ShortDir(t), "agent.sock")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -104,17 +104,6 @@ func TestSocketOfSystemd(t *testing.T) {
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("the service manager's socket is gone: %v", err)
 	}
-}
-
-// socketDir: the path of a socket has at most 107 bytes.
-func socketDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "gk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }
 
 // start runs the service as the script says, with the file as descriptor 3.
@@ -168,7 +157,7 @@ func TestOtherSocketsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	good := listening(&unix.SockaddrUnix{Name: filepath.Join(socketDir(t), "good")})
+	good := listening(&unix.SockaddrUnix{Name: filepath.Join(testenv.ShortDir(t), "good")})
 	for name, c := range map[string]struct {
 		file   *os.File
 		script string

@@ -54,7 +54,7 @@ const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Con
 // StartBus starts a bus on which nobody provides a Secret Service.
 func StartBus(t testing.TB) *Bus {
 	t.Helper()
-	b := &Bus{t: t, Dir: shortDir(t)}
+	b := &Bus{t: t, Dir: testenv.ShortDir(t)}
 	for _, dir := range []string{"home", "data", "runtime", "services"} {
 		b.must(os.Mkdir(filepath.Join(b.Dir, dir), 0o700))
 	}
@@ -73,17 +73,6 @@ func StartBus(t testing.TB) *Bus {
 	t.Cleanup(b.Stop)
 	b.Start()
 	return b
-}
-
-// shortDir: the path of a socket has at most 107 bytes.
-func shortDir(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "gk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }
 
 // Start starts the bus again after Stop.

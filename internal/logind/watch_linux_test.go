@@ -17,6 +17,7 @@ import (
 	"github.com/godbus/dbus/v5"
 
 	"github.com/globus-keys/globus-keys/internal/desktoptest"
+	"github.com/globus-keys/globus-keys/internal/testenv"
 )
 
 const (
@@ -375,11 +376,7 @@ func TestDeadSocket(t *testing.T) {
 
 // TestSilentBus: one that accepts and says nothing is given up, and tried again.
 func TestSilentBus(t *testing.T) {
-	dir, err := os.MkdirTemp("/tmp", "gk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := testenv.ShortDir(t)
 	silent, err := net.Listen("unix", filepath.Join(dir, "bus"))
 	if err != nil {
 		t.Fatal(err)

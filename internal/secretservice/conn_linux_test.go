@@ -59,12 +59,7 @@ func TestWaitForAConnectionEndsWithItsContext(t *testing.T) {
 
 // silentBus gives these answers, to a line each, and no more.
 func silentBus(t *testing.T, answers []string) (path string) {
-	dir, err := os.MkdirTemp("/tmp", "gk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path = filepath.Join(dir, "bus")
+	path = filepath.Join(testenv.ShortDir(t), "bus")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -125,11 +120,7 @@ func TestDoCallsAgainOnlyWhatIsGone(t *testing.T) {
 // given the key.
 func TestBusOfAnotherUserIsRefused(t *testing.T) {
 	testenv.NeedRoot(t)
-	dir, err := os.MkdirTemp("/tmp", "gk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := testenv.ShortDir(t)
 	os.Chmod(dir, 0o777)
 	path := filepath.Join(dir, "bus")
 	listener := exec.Command(testenv.Need(t, "setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups",

@@ -27,6 +27,22 @@ func NeedRoot(t testing.TB) {
 	}
 }
 
+// ShortDir is t.TempDir with a name that leaves room for a socket's, of which the kernel
+// takes some hundred bytes.
+func ShortDir(t testing.TB) string {
+	t.Helper()
+	parent := "/tmp"
+	if _, err := os.Stat(parent); err != nil {
+		parent = ""
+	}
+	dir, err := os.MkdirTemp(parent, "gk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // Missing skips the test for this reason, or fails it in CI.
 func Missing(t testing.TB, reason string) {
 	t.Helper()

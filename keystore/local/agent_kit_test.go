@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/globus-keys/globus-keys/internal/agent"
+	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -42,12 +43,7 @@ func TestAgentProcess(t *testing.T) {
 // withRuntime is a machine with a runtime directory, whose name is short enough for a
 // socket.
 func withRuntime(t *testing.T) *machine {
-	m := newMachine(t)
-	dir, err := os.MkdirTemp("", "gk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	m, dir := newMachine(t), testenv.ShortDir(t)
 	m.env["XDG_RUNTIME_DIR"], m.env["TMPDIR"], m.env["LOCALAPPDATA"] = dir, dir, dir
 	return m
 }
