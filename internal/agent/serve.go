@@ -35,7 +35,8 @@ func (s *Server) welcome(c net.Conn) {
 func (s *Server) serve(c net.Conn) {
 	in := newLines(c, quietTime, requestTime)
 	defer in.erase()
-	for then := goOn; then != hangUp; {
+	var gone error // who has asked may not wait for the answer
+	for then := goOn; then != hangUp && gone == nil; {
 		line, err := in.next()
 		if err != nil && !errors.Is(err, errTooLong) {
 			return
@@ -44,9 +45,7 @@ func (s *Server) serve(c net.Conn) {
 		var out []byte
 		withSecrets(line, func() { out, then = s.respond(line, err) })
 		in.erase()
-		if write(c, out) != nil {
-			return
-		}
+		gone = write(c, out)
 		switch then {
 		case clean:
 			erase.Now()
