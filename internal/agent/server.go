@@ -59,8 +59,8 @@ func NewServer(opts *ServerOptions) (*Server, error) {
 }
 
 // Serve answers the clients of l until ctx ends, somebody says stop, there has been no
-// key for the time of Linger, or the socket is not where it was. When it returns, l is closed, all keys are
-// erased, and nobody is served any more. It is called once.
+// key for the time of Linger, or the socket is not where it was. When it returns, l is
+// closed, all keys are erased, and nobody is served any more. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ctx, s.stop = context.WithCancel(ctx)
 	defer s.stop()

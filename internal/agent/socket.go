@@ -93,9 +93,8 @@ var ErrRunning = fmt.Errorf("%w: an agent is running", keystore.ErrBusy)
 
 // Listen makes this process the user's agent on this host: it takes the lock that
 // there is for that, and the socket. given, if not nil, is the socket that a service
-// manager has made. release gives the lock back, when the keys are erased, and removes
-// the socket that Listen has made.
-// ErrRunning: another process is the agent.
+// manager has made. release is called when the keys are erased: it removes the socket
+// that Listen has made, and gives the lock back. ErrRunning: another process is the agent.
 func Listen(getenv func(string) string, given net.Listener) (l net.Listener, release func() error, err error) {
 	dir, err := rundir.MakeWithin(getenv, maxPath-len("/"+SocketName))
 	if err != nil {
