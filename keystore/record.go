@@ -51,6 +51,8 @@ func writeValue(b *bytes.Buffer, v any) error {
 		if json.Compact(b, v) != nil {
 			return &Error{Err: ErrInvalid, Detail: "the value has no JSON form"}
 		}
+	default:
+		return &Error{Err: ErrInvalid, Detail: fmt.Sprintf("a %T is no value of a token record", v)}
 	}
 	return nil
 }

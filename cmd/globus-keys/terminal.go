@@ -1,12 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -162,7 +162,7 @@ func (t *terminal) taken() []byte {
 	t.endLine()
 	answer := t.answer
 	t.asking, t.answer = "", nil
-	return []byte(strings.TrimRight(string(answer), "\r\n"))
+	return bytes.TrimRight(answer, "\r\n") // in place: what is cleared afterwards is all there was
 }
 
 // endLine: the end of an unseen line is not seen either.

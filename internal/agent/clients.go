@@ -3,7 +3,6 @@ package agent
 import (
 	"net"
 	"sync"
-	"time"
 )
 
 // maxClients is how many are served at once. When one more comes, who was silent for
@@ -14,14 +13,15 @@ const maxClients = 256
 type clients struct {
 	mu   sync.Mutex
 	open map[net.Conn]*visit // guarded by mu
+	said int                 // how often somebody was heard; guarded by mu
 	gone bool                // no more are let in; guarded by mu
 	left sync.WaitGroup      // who is still there
 }
 
 // visit is one client's.
 type visit struct {
-	heard time.Time // when it was last
-	asked bool      // it waits for an answer
+	heard int  // what said was when it was last; clocks of Windows stand still for long
+	asked bool // it waits for an answer
 }
 
 func newClients() *clients { return &clients{open: make(map[net.Conn]*visit)} }
@@ -36,7 +36,8 @@ func (c *clients) enter(conn net.Conn) bool {
 	if len(c.open) >= maxClients {
 		c.closeIdlest()
 	}
-	c.open[conn] = &visit{heard: time.Now()}
+	c.said++
+	c.open[conn] = &visit{heard: c.said}
 	c.left.Add(1)
 	return true
 }
@@ -66,7 +67,7 @@ func (v *visit) idlerThan(other *visit) bool {
 	if v.asked != other.asked {
 		return other.asked
 	}
-	return v.heard.Before(other.heard)
+	return v.heard < other.heard
 }
 
 // asks and answered are told of each request.
@@ -77,7 +78,8 @@ func (c *clients) set(conn net.Conn, asked bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if v := c.open[conn]; v != nil {
-		v.heard, v.asked = time.Now(), asked
+		c.said++
+		v.heard, v.asked = c.said, asked
 	}
 }
 

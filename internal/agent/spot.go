@@ -18,6 +18,7 @@ type spot struct {
 func spotOf(l net.Listener) spot {
 	s := spot{path: l.Addr().String()}
 	s.made, _ = os.Lstat(s.path)
+	// Windows may not open the socket, by which it would tell one file from another.
 	if now, err := os.Lstat(s.path); err != nil || !os.SameFile(s.made, now) {
 		s.made = nil
 	}

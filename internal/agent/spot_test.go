@@ -14,7 +14,7 @@ import (
 func TestAgentThatNobodyFinds(t *testing.T) {
 	for what, happens := range map[string]func(socket string) error{
 		"removed":  os.Remove,
-		"replaced": func(socket string) error { return os.Rename(socket+".next", socket) },
+		"replaced": func(socket string) error { return errors.Join(os.Remove(socket), os.Rename(socket+".next", socket)) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			socket := filepath.Join(t.TempDir(), SocketName)
