@@ -63,29 +63,11 @@ func (a *app) lock(ctx context.Context) error {
 func (a *app) forget(ctx context.Context, p *local.Place) {
 	_, err := p.Lock(ctx)
 	if err != nil {
-		err = a.lockNamed(ctx, p.String())
+		_, err = p.Forget(ctx)
 	}
 	if err != nil {
 		a.warn("the agent may still have the key of %s (%v): globus-keys lock --all erases it", p, err)
 	}
-}
-
-func (a *app) lockNamed(ctx context.Context, name string) error {
-	c := agent.Open(a.getenv)
-	defer c.Close()
-	st, err := c.Status(ctx)
-	if errors.Is(err, agent.ErrNoAgent) {
-		return nil
-	}
-	for _, k := range st.Keys {
-		id, idErr := keystore.ParseStoreID(k.Store)
-		if !k.IsOf(name) || idErr != nil {
-			continue
-		}
-		_, lockErr := c.Lock(ctx, id)
-		err = errors.Join(err, lockErr)
-	}
-	return err
 }
 
 func (a *app) lockAll(ctx context.Context) error {

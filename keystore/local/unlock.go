@@ -188,20 +188,24 @@ func (p *Place) Lock(ctx context.Context) (n int, err error) {
 	if err == nil {
 		n, err = p.agent.Lock(ctx, h.StoreID)
 	}
-	named, agentErr := p.lockNamed(ctx)
+	named, agentErr := p.Forget(ctx)
+	if errors.Is(err, agent.ErrNoAgent) {
+		err = nil
+	}
 	if err == nil {
 		err = agentErr
-	}
-	if errors.Is(err, agent.ErrNoAgent) {
-		return 0, nil
 	}
 	return n + named, keystore.Annotate(err, keystore.Error{Op: "lock", Store: p.path})
 }
 
-// lockNamed locks what was unlocked as this place: what lies there can be somebody else's
-// by now.
-func (p *Place) lockNamed(ctx context.Context) (n int, err error) {
+// Forget has the agent forget what was unlocked as this place, whatever lies there now,
+// and says how many keys that were. It reads nothing of the store. Errors: those of the
+// agent; that there is none is none.
+func (p *Place) Forget(ctx context.Context) (n int, err error) {
 	st, err := p.agent.Status(ctx)
+	if errors.Is(err, agent.ErrNoAgent) {
+		return 0, nil
+	}
 	for _, k := range st.Keys {
 		id, idErr := keystore.ParseStoreID(k.Store)
 		if !k.IsOf(p.String()) || idErr != nil {
