@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/globus-keys/globus-keys/internal/agent"
+	"github.com/globus-keys/globus-keys/internal/rundir"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -64,4 +66,18 @@ func (a *app) startAgent(ctx context.Context) error {
 		return &keystore.Error{Op: "start the agent", Err: keystore.ErrUnavailable, Detail: err.Error()}
 	}
 	return agent.Start(ctx, a.getenv, append([]string{program}, agentWords...)...)
+}
+
+// agentHint says what to do if it is the agent that err is about.
+func (a *app) agentHint(err error) string {
+	switch {
+	case errors.Is(err, agent.ErrTaken):
+		return "look who owns that, and have him or root remove it; or set " + rundir.Variable + " to a directory of your own with mode 0700"
+	case !errors.Is(err, agent.ErrSilent):
+		return ""
+	}
+	if pid := agent.Process(context.Background(), a.getenv); pid != 0 {
+		return fmt.Sprintf("if it was stopped, kill -CONT %d lets it go on; else kill -KILL %d ends it, and {store} unlock starts another", pid, pid)
+	}
+	return "its process, globus-keys agent run, was stopped or hangs: let it go on, or end it; {store} unlock starts another"
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,30 +145,54 @@ func TestAgentKilledWhileManyRenew(t *testing.T) {
 	h.stillLoggedIn()
 }
 
-// TestStoppedAgent is not waited for, by any command.
+// TestStoppedAgent is not waited for, by any command. Each says how to let it go on, and
+// how to end it; both are true.
 func TestStoppedAgent(t *testing.T) {
 	h := unlockable(t)
 	h.unlock()
 	pid := h.agent().PID
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
+	stop := func() {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
 	}
-	defer syscall.Kill(pid, syscall.SIGCONT)
+	goOn, end := fmt.Sprint("kill -CONT ", pid), fmt.Sprint("kill -KILL ", pid)
+	refused := func(args ...string) {
+		out, said := h.exitsWith(6, args...)
+		if out != "" || !strings.Contains(said, "the agent does not answer") || !strings.Contains(said, goOn) || !strings.Contains(said, end) {
+			t.Errorf("%s printed %q, and said:\n%s", args, out, said)
+		}
+	}
+	stop()
+	refused("token", "transfer")
+	h.sh(goOn)
+	h.must("token", "transfer")
+
+	stop()
 	var all sync.WaitGroup
-	for _, args := range []string{"token transfer", "agent status", "agent stop", "lock", "lock --all"} {
-		all.Go(func() {
-			if out, said := h.exitsWith(6, strings.Fields(args)...); out != "" || !strings.Contains(said, "the agent does not answer") {
-				t.Errorf("%s printed %q, and said:\n%s", args, out, said)
-			}
-		})
+	for _, args := range []string{"token transfer", "unlock --passphrase-file " + h.pass(), "agent status", "agent stop", "lock", "lock --all"} {
+		all.Go(func() { refused(strings.Fields(args)...) })
 	}
 	all.Go(func() {
-		if out := h.must("status"); !strings.Contains(out, "locked: names only") {
-			t.Errorf("status:\n%s", out)
+		out, said := h.exitsWith(0, "status")
+		if !strings.Contains(out, "locked: names only") || !strings.Contains(said, goOn) {
+			t.Errorf("status:\n%s%s", out, said)
+		}
+	})
+	all.Go(func() {
+		if out := h.must("--passphrase-file", h.pass(), "token", "transfer"); !strings.Contains(out, "FakeAccessDesktop") {
+			t.Errorf("token with a passphrase: %q", out)
 		}
 	})
 	all.Wait()
-	if out := h.must("--passphrase-file", h.pass(), "token", "transfer"); !strings.Contains(out, "FakeAccessDesktop") {
-		t.Errorf("token with a passphrase: %q", out)
+	h.sh(end)
+	h.waitFor("the end of the agent", func() bool { return !slices.Contains(agents(t), pid) })
+	h.unlock()
+}
+
+func (h *home) sh(line string) {
+	h.Helper()
+	if out, err := exec.CommandContext(h.Context(), "/bin/sh", "-c", line).CombinedOutput(); err != nil {
+		h.Fatalf("%s: %v\n%s", line, err, out)
 	}
 }

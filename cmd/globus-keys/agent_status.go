@@ -139,6 +139,9 @@ func (a *app) unlockedStores(ctx context.Context) map[string]*unlockedFor {
 	answer, err := a.askAgent(ctx, time.Now())
 	if err != nil && !errors.Is(err, agent.ErrNoAgent) {
 		a.warn("the agent cannot say what is unlocked: %v", err)
+		if hint := a.agentHint(err); hint != "" {
+			a.advise(hint)
+		}
 		a.noAgent = true
 	}
 	stores := make(map[string]*unlockedFor)

@@ -84,6 +84,9 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	if about, _ := errors.AsType[*keystore.Error](err); about != nil && about.Op == local.MakeOp && errors.Is(err, keystore.ErrLocked) && problem == nil {
 		hint = passphraseHint // there is no store yet to unlock
 	}
+	if said := a.agentHint(err); said != "" {
+		hint = said
+	}
 	var h hinted
 	if errors.As(err, &h) {
 		hint = h.hint

@@ -12,8 +12,12 @@ import (
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
-// ErrNoAgent is the ErrLocked of a host on which the user has no agent.
-var ErrNoAgent = fmt.Errorf("%w: no agent is running", keystore.ErrLocked)
+var (
+	// ErrNoAgent is the ErrLocked of a host on which the user has no agent.
+	ErrNoAgent = fmt.Errorf("%w: no agent is running", keystore.ErrLocked)
+	// ErrSilent is the ErrUnavailable of an agent that is there and does not answer.
+	ErrSilent = fmt.Errorf("%w: the agent does not answer", keystore.ErrUnavailable)
+)
 
 // callTime is how long an agent may take for one request. It does next to no work:
 // one that takes longer has been stopped.
@@ -24,8 +28,8 @@ const callTime = 3 * time.Second
 // use; requests of one Client go one after the other.
 //
 // Errors of all methods: ErrNoAgent; ErrLocked if the agent does not have the key;
-// ErrUnavailable if it does not answer within 3 seconds, or not as an agent does;
-// ErrTampered if what stands in its place is somebody else's; ctx's cause.
+// ErrSilent if it does not answer within 3 seconds; ErrTaken if what stands in its place
+// is somebody else's; ErrUnavailable if it does not answer as an agent does; ctx's cause.
 type Client struct {
 	find func() ([]string, error) // the directories where an agent can be
 	turn chan struct{}            // holds one token; its holder owns conn
@@ -92,7 +96,7 @@ func (c *Client) ask(ctx context.Context, r request) (a answer, err error) {
 }
 
 var (
-	errSilent = &keystore.Error{Err: keystore.ErrUnavailable, Detail: "the agent does not answer"}
+	errSilent = &keystore.Error{Err: ErrSilent}
 	errHungUp = errors.New("the connection to the agent has ended")
 )
 

@@ -17,3 +17,16 @@ func peerUID(c net.Conn) (uid uint32, err error) {
 	})
 	return uid, err
 }
+
+// peerPID is the process that listens, or that has connected, as this one calls it; 0: it
+// is in another namespace, or not known.
+func peerPID(c net.Conn) (pid int) {
+	control(c, func(fd int) error {
+		peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+		if err == nil {
+			pid = int(peer.Pid)
+		}
+		return err
+	})
+	return pid
+}

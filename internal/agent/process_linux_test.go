@@ -171,12 +171,15 @@ func TestAgentThatIsStopped(t *testing.T) {
 	for _, c := range []*agent.Client{c, other} {
 		clients.Go(func() {
 			_, err := c.Holder(fakeKey(1).Public).WrapKey(context.Background(), testRecord, seal.Salt{})
-			if !errors.Is(err, keystore.ErrUnavailable) || !strings.Contains(err.Error(), "the agent does not answer") {
-				t.Errorf("%v, want ErrUnavailable", err)
+			if !errors.Is(err, agent.ErrSilent) || !errors.Is(err, keystore.ErrUnavailable) {
+				t.Errorf("%v, want ErrSilent", err)
 			}
 		})
 	}
 	clients.Wait()
+	if pid := agent.Process(context.Background(), p.getenv); pid != proc.Process.Pid {
+		t.Errorf("the agent is said to be %d, it is %d", pid, proc.Process.Pid)
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(errors.New("by test"))
 	if _, err := c.Status(ctx); err == nil || !strings.Contains(err.Error(), "by test") {
@@ -247,5 +250,25 @@ func TestAgentWhoseDirectoryWentAway(t *testing.T) {
 	st, err := p.unlocked().Status(context.Background())
 	if err != nil || st.PID != next.Process.Pid {
 		t.Errorf("%v, %v, want the agent %d", st, err, next.Process.Pid)
+	}
+}
+
+// TestProcessIsNotGuessed: what only the lock says, or only the kernel, can be the id of
+// somebody else's process, or of the service manager's.
+func TestProcessIsNotGuessed(t *testing.T) {
+	p := newPlace(t, os.Geteuid())
+	if pid := agent.Process(t.Context(), p.getenv); pid != 0 {
+		t.Errorf("without an agent: %d", pid)
+	}
+	pid := p.agent().Process.Pid
+	if got := agent.Process(t.Context(), p.getenv); got != pid {
+		t.Errorf("%d, want %d", got, pid)
+	}
+	lock := filepath.Join(filepath.Dir(p.socket()), agent.LockName)
+	if err := os.WriteFile(lock, fmt.Appendf(nil, "pid %d on here", os.Getpid()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := agent.Process(t.Context(), p.getenv); got != 0 {
+		t.Errorf("the lock names another one: %d", got)
 	}
 }

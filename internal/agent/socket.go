@@ -26,11 +26,25 @@ const (
 // maxPath is how long the name of a socket may be: Linux takes 107 bytes, macOS 103.
 const maxPath = 100
 
+// ErrTaken: where the agent would be is something that is not this user's, or not what
+// should be there. Somebody may have put it there, and it is not used. That is no
+// ErrTampered: nothing is wrong with any store.
+var ErrTaken = fmt.Errorf("%w: the agent's place is taken", keystore.ErrUnavailable)
+
+// taken makes an ErrTaken of what says that a file or directory is not as it should be.
+func taken(err error) error {
+	about, ok := errors.AsType[*keystore.Error](err)
+	if !ok || !errors.Is(err, keystore.ErrTampered) {
+		return err
+	}
+	return &keystore.Error{Store: about.Store, Err: ErrTaken, Detail: about.Detail}
+}
+
 // dial connects to the agent, wherever the user's processes can have put it.
 func dial(ctx context.Context, find func() ([]string, error)) (net.Conn, error) {
 	dirs, err := find()
 	if err != nil {
-		return nil, err
+		return nil, taken(err)
 	}
 	for _, dir := range dirs {
 		c, err := dialAt(ctx, filepath.Join(dir, SocketName))
@@ -48,7 +62,7 @@ func dialAt(ctx context.Context, path string) (net.Conn, error) {
 		return nil, ErrNoAgent
 	}
 	if err != nil {
-		return nil, err
+		return nil, taken(err)
 	}
 	c, err := connect(ctx, path)
 	if ctx.Err() != nil {
@@ -62,7 +76,7 @@ func dialAt(ctx context.Context, path string) (net.Conn, error) {
 	}
 	if err := checkPeer(c); err != nil {
 		c.Close()
-		return nil, &keystore.Error{Store: path, Err: keystore.ErrTampered, Detail: err.Error()}
+		return nil, &keystore.Error{Store: path, Err: ErrTaken, Detail: err.Error()}
 	}
 	return c, nil
 }
@@ -95,20 +109,21 @@ var ErrRunning = fmt.Errorf("%w: an agent is running", keystore.ErrBusy)
 // there is for that, and the socket. given, if not nil, is the socket that a service
 // manager has made. release is called when the keys are erased: it removes the socket
 // that Listen has made, and gives the lock back. ErrRunning: another process is the agent.
+// ErrTaken: somebody else's is in its place.
 func Listen(getenv func(string) string, given net.Listener) (l net.Listener, release func() error, err error) {
 	dir, err := rundir.MakeWithin(getenv, maxPath-len("/"+SocketName))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, taken(err)
 	}
 	unlock, err := takeLock(filepath.Join(dir, LockName))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, taken(err)
 	}
 	if given != nil {
 		return given, unlock, nil
 	}
 	if l, err = bind(filepath.Join(dir, SocketName)); err != nil {
-		return nil, nil, errors.Join(err, unlock())
+		return nil, nil, errors.Join(taken(err), unlock())
 	}
 	made := spotOf(l)
 	return l, func() error { return errors.Join(made.remove(), unlock()) }, nil

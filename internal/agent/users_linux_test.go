@@ -13,7 +13,6 @@ import (
 
 	"github.com/globus-keys/globus-keys/internal/agent"
 	"github.com/globus-keys/globus-keys/internal/testenv"
-	"github.com/globus-keys/globus-keys/keystore"
 )
 
 const nobody, somebody = 65534, 65533
@@ -110,8 +109,8 @@ func TestForeignAgent(t *testing.T) {
 		}
 		c := agent.Open(p.getenv)
 		err := c.Unlock(context.Background(), fakeKey(1), "", hour)
-		if !errors.Is(err, keystore.ErrTampered) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), p.socket()) {
-			t.Errorf("%v, want ErrTampered that names the socket and says that it %s", err, name)
+		if !errors.Is(err, agent.ErrTaken) || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), p.socket()) {
+			t.Errorf("%v, want ErrTaken that names the socket and says that it %s", err, name)
 		}
 		c.Close()
 	}
@@ -157,8 +156,8 @@ func TestWhatIsPlanted(t *testing.T) {
 				return
 			}
 			for what, err := range map[string]error{"Unlock": unlockErr, "Listen": listenErr} {
-				if !errors.Is(err, keystore.ErrTampered) || !strings.Contains(err.Error(), path+": ") || !strings.Contains(err.Error(), ": "+c.is) {
-					t.Errorf("%s: %v, want ErrTampered that says that %s %s", what, err, path, c.is)
+				if !errors.Is(err, agent.ErrTaken) || !strings.Contains(err.Error(), path+": ") || !strings.Contains(err.Error(), ": "+c.is) {
+					t.Errorf("%s: %v, want ErrTaken that says that %s %s", what, err, path, c.is)
 				}
 			}
 			if after, err := os.Lstat(path); err != nil || !os.SameFile(before, after) {

@@ -250,3 +250,25 @@ func openFiles(t *testing.T) int {
 	check(t, err)
 	return len(names)
 }
+
+// TestHolderIsNamed by its process, and nothing else is taken for one.
+func TestHolderIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	if pid := HolderPID(path); pid != 0 {
+		t.Errorf("of no file: %d", pid)
+	}
+	unlock, err := Lock(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if pid := HolderPID(path); pid != os.Getpid() {
+		t.Errorf("%d, want %d", pid, os.Getpid())
+	}
+	for _, text := range []string{"", "pid", "pid x on here", "hello", "pid 99999999999999999999 on here"} {
+		check(t, os.WriteFile(path, []byte(text), 0o600))
+		if pid := HolderPID(path); pid != 0 {
+			t.Errorf("%q: %d", text, pid)
+		}
+	}
+}

@@ -53,3 +53,11 @@ func holder(path string) string {
 	}
 	return said
 }
+
+// HolderPID returns the process that the file at path names: who holds its lock, or held
+// it last; 0: none. Anybody who may write the file can have written that, and the id can
+// be of another host or namespace.
+func HolderPID(path string) (pid int) {
+	fmt.Sscanf(holder(path), "pid %d on ", &pid)
+	return pid
+}

@@ -42,7 +42,8 @@ func (p *Place) complain(text string) {
 // store: it is ErrLocked or ErrUnavailable.
 func (p *Place) askAgent(ctx context.Context, store keystore.StoreID, meta []byte) (*seal.Sealer, error) {
 	keys, err := p.agent.Keys(ctx, store)
-	if err != nil && !errors.Is(err, keystore.ErrLocked) && ctx.Err() == nil {
+	ours := errors.Is(err, keystore.ErrLocked) || errors.Is(err, keystore.ErrUnavailable)
+	if err != nil && !ours && ctx.Err() == nil {
 		err = &keystore.Error{Err: keystore.ErrUnavailable, Detail: err.Error()}
 	}
 	for _, key := range keys {
