@@ -5,6 +5,7 @@ package local
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -225,8 +226,14 @@ func TestAgentThatIsOfNoUse(t *testing.T) {
 			place(t, m)
 			s := m.find(asks).Store()
 			_, err := s.Get(t.Context(), "rs")
-			if !errors.Is(err, keystore.ErrUnavailable) || errors.Is(err, keystore.ErrTampered) {
-				t.Errorf("without another way: %v, want ErrUnavailable", err)
+			asks.Prompt = func(context.Context, Question) (keystore.Secret, error) {
+				return keystore.Secret{}, fmt.Errorf("there is no terminal: %w", keystore.ErrLocked)
+			}
+			_, unasked := m.find(asks).Store().Get(t.Context(), "rs")
+			for _, err := range []error{err, unasked} {
+				if !errors.Is(err, keystore.ErrUnavailable) || errors.Is(err, keystore.ErrTampered) {
+					t.Errorf("without another way: %v, want ErrUnavailable", err)
+				}
 			}
 			said := saying(asks)
 			m.env["GLOBUS_KEYS_PASSPHRASE_FILE"] = m.file("words", "a fine passphrase\n")

@@ -132,7 +132,8 @@ func unlockable(h keystore.Header) bool {
 
 // instead returns what to say when the agent has failed, and no other way was there.
 func instead(err, failed error) error {
-	if failed != nil && (errors.Is(err, errNobody) || errors.Is(err, errNoIdentityNamed)) {
+	_, nobody := errors.AsType[unasked](err)
+	if failed != nil && (nobody || errors.Is(err, errNobody) || errors.Is(err, errNoIdentityNamed)) {
 		return failed
 	}
 	return err

@@ -79,6 +79,11 @@ var errNoIdentityNamed = &keystore.Error{Err: ErrNoIdentity, Detail: "its key is
 // errNobody is the ErrLocked of a store that only a person can open.
 var errNobody = &keystore.Error{Err: keystore.ErrLocked, Detail: "its key is behind a passphrase, and nobody can be asked for it"}
 
+// unasked is what the Prompt says where nobody can be asked after all.
+type unasked struct{ error }
+
+func (u unasked) Unwrap() error { return u.error }
+
 // slots returns the names of the slots that may be tried.
 func (p *Place) slots(h keystore.Header) (items, files []string) {
 	for _, s := range h.Slots {
@@ -238,6 +243,9 @@ func (p *Place) ask(ctx context.Context, slots []string, store keystore.StoreID)
 	q := Question{Store: p.String()}
 	for tries := 1; ; tries++ {
 		passphrase, err := p.opts.Prompt(ctx, q)
+		if errors.Is(err, keystore.ErrLocked) {
+			err = unasked{err}
+		}
 		if err != nil {
 			return nil, err
 		}
