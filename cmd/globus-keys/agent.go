@@ -62,8 +62,9 @@ var agentWords = []string{"agent", "run", "--announce"}
 // startAgent starts one that goes on without this process.
 func (a *app) startAgent(ctx context.Context) error {
 	program, err := os.Executable()
-	if err != nil {
-		return &keystore.Error{Op: "start the agent", Err: keystore.ErrUnavailable, Detail: err.Error()}
+	if err != nil { // there is no /proc
+		err = &keystore.Error{Op: "start the agent", Err: keystore.ErrUnavailable, Detail: err.Error()}
+		return hinted{err, "do without unlock: each command takes --passphrase-file FILE"}
 	}
 	return agent.Start(ctx, a.getenv, append([]string{program}, agentWords...)...)
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/globus-keys/globus-keys/internal/agent"
 	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/local"
@@ -45,6 +46,7 @@ func staticCommand(t *testing.T) (path string) {
 func newHeadless(t *testing.T, command string, s surroundings) *headless {
 	t.Helper()
 	h := &headless{T: t, surroundings: s, dir: openDir(t)}
+	t.Cleanup(func() { h.end(h.running()) }) // if the test does not come to its own end
 	h.inside = h.dir
 	h.env = map[string]string{"HOME": filepath.Join(h.dir, "home"), "PATH": "/usr/bin:/bin"}
 	if err := os.Link(command, filepath.Join(h.dir, "globus-keys")); err != nil {
@@ -177,8 +179,26 @@ func (h *headless) run(name string, step headlessStep) {
 	}
 }
 
-// processes returns what runs of the command, and ends it.
-func (h *headless) processes() (found []string) {
+// processes returns what still runs of the command, and ends it. What is about to end
+// has 10 seconds for that.
+func (h *headless) processes() (found []int) {
+	h.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if found = h.running(); len(found) == 0 || time.Now().After(end) {
+			break
+		}
+	}
+	h.end(found)
+	return found
+}
+
+func (h *headless) end(pids []int) {
+	for _, pid := range pids {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+func (h *headless) running() (pids []int) {
 	h.Helper()
 	command, err := os.Stat(filepath.Join(h.dir, "globus-keys"))
 	if err != nil {
@@ -190,13 +210,23 @@ func (h *headless) processes() (found []string) {
 	}
 	for _, exe := range all {
 		if program, err := os.Stat(exe); err == nil && os.SameFile(program, command) {
-			found = append(found, exe)
 			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(exe))); err == nil {
-				syscall.Kill(pid, syscall.SIGKILL)
+				pids = append(pids, pid)
 			}
 		}
 	}
-	return found
+	return pids
+}
+
+// mayStay reports whether that belongs to the agent's place, in which only the socket
+// says that there was one.
+func (h *headless) mayStay(path string) bool {
+	in, err := filepath.Rel(filepath.Join(h.dir, "tmp"), path)
+	place, file, _ := strings.Cut(in, "/")
+	if err != nil || !strings.HasPrefix(place, "globus-keys-") {
+		return false
+	}
+	return file == "" || file == agent.LockName || h.stale && file == agent.SocketName
 }
 
 // files returns what lies in the surroundings outside of the store.

@@ -19,6 +19,7 @@ type surroundings struct {
 	bring func(*headless)         // makes them so; nil: nothing is to be done
 	ends  map[string]ending       // of the steps that end otherwise than usual
 	steps map[string]headlessStep // more of them
+	stale bool                    // the agent is killed there, and leaves its socket
 }
 
 // headlessStep is a command, and how it ends where everything is well.
@@ -44,6 +45,12 @@ var headlessSteps = []struct {
 	{"token", headlessStep{[]string{"token", "transfer", "--passphrase-file", "PASS"}, ending{0, "FakeAccessHeadless\n", ""}}},
 	{"import", headlessStep{[]string{"import", "PLAIN", "--passphrase-file", "PASS"}, ending{0, "", "groups.api.globus.org"}}},
 	{"what was imported", headlessStep{[]string{"token", "groups", "--passphrase-file", "PASS"}, ending{0, "FakeAccessImported\n", ""}}},
+	{"unlock", headlessStep{[]string{"unlock", "--passphrase-file", "PASS"}, ending{0, "", "is unlocked for 8 hours"}}},
+	{"agent status", headlessStep{[]string{"agent", "status"}, ending{0, "tokens.json: unlocked until", ""}}},
+	{"token, unlocked", headlessStep{[]string{"token", "transfer"}, ending{0, "FakeAccessHeadless\n", ""}}},
+	{"lock", headlessStep{[]string{"lock"}, ending{0, "", "tokens.json is locked"}}},
+	{"token, locked again", headlessStep{[]string{"token", "transfer"}, ending{5, "", "hint: globus-keys unlock"}}},
+	{"agent stop", headlessStep{[]string{"agent", "stop"}, ending{0, "", "the agent has ended"}}},
 }
 
 // TestHeadless: right answers and exit codes wherever there is no desktop; nothing
@@ -61,19 +68,20 @@ func TestHeadless(t *testing.T) {
 			for _, name := range slices.Sorted(maps.Keys(s.steps)) {
 				h.run(name, s.steps[name])
 			}
+			if pids := h.processes(); len(pids) > 0 {
+				t.Errorf("it has left processes: %d", pids)
+			}
 			for path := range h.files() {
-				if !before[path] {
+				if !before[path] && !h.mayStay(path) {
 					t.Errorf("it has left %s", path)
 				}
-			}
-			if pids := h.processes(); len(pids) > 0 {
-				t.Errorf("it has left processes: %q", pids)
 			}
 		})
 	}
 }
 
-// Everything but version ends like this there.
+// all is how steps end where each that needs a store ends like this, so that there is
+// no agent either.
 func all(e ending) map[string]ending {
 	ends := make(map[string]ending)
 	for _, step := range headlessSteps {
@@ -81,16 +89,43 @@ func all(e ending) map[string]ending {
 			ends[step.name] = e
 		}
 	}
+	maps.Copy(ends, noneRuns)
 	return ends
 }
 
+// noneRuns is how steps end where there is no agent.
+var noneRuns = map[string]ending{
+	"agent status": {3, "", "hint: globus-keys unlock starts one"},
+	"agent stop":   {0, "", "no agent is running"},
+}
+
+// noneLasts is how steps end where there is none that outlives unlock.
+var noneLasts = with(noneRuns, map[string]ending{
+	"token, unlocked": {5, "", "hint: globus-keys unlock"},
+	"lock":            {0, "", "was not unlocked"},
+})
+
 // empty is how steps end where there is no store and none can be made.
-var empty = map[string]ending{
-	"status":            {0, "not made yet", ""},
-	"token, locked":     {3, "", "not found"},
-	"token":             {3, "", "not found"},
-	"import":            {6, "", "hint: make the directory of the store writable"},
-	"what was imported": {3, "", "not found"},
+var empty = with(all(ending{3, "", "not found"}), map[string]ending{
+	"status": {0, "not made yet", ""},
+	"import": {6, "", "hint: make the directory of the store writable"},
+	"unlock": {3, "", "makes a store"},
+})
+
+// taken is how steps end where what is in the agent's place is somebody else's.
+func taken() map[string]ending {
+	e := ending{6, "", "belongs to uid 65534, not to uid 0: use a directory of your own\nglobus-keys: hint: look who owns that, and have him or root remove it; or set XDG_RUNTIME_DIR"}
+	ends := all(e)
+	for _, name := range []string{"token", "import", "what was imported"} { // these need no agent
+		delete(ends, name)
+	}
+	return with(ends, map[string]ending{"agent status": e, "agent stop": e, "status": {0, "locked: names only", e.stderr}})
+}
+
+func with(ends, others map[string]ending) map[string]ending {
+	ends = maps.Clone(ends)
+	maps.Copy(ends, others)
+	return ends
 }
 
 // readOnly lets the command see HOME as a file system that is read-only.
@@ -159,7 +194,9 @@ var allSurroundings = map[string]surroundings{
 		h.own(h.dir, nobody)
 		h.before, h.inside, h.env = nil, "", map[string]string{"HOME": "/home"}
 		h.after("chroot", "--userspec=65534:65534", h.dir)
-	}, steps: map[string]headlessStep{
+	}, ends: with(noneLasts, map[string]ending{ // without /proc nobody knows where the command is
+		"unlock": {6, "", "start the agent: unavailable: readlink /proc/self/exe: no such file or directory\nglobus-keys: hint: do without unlock"},
+	}), steps: map[string]headlessStep{
 		"a new store": {[]string{"import", "PLAIN", "--passphrase-file", "PASS", "--store", "file:/home/.local/share/globus-keys/new/tokens.json"},
 			ending{0, "", "groups.api.globus.org"}},
 	}},
@@ -171,9 +208,9 @@ var allSurroundings = map[string]surroundings{
 			}
 			h.own(dir, nobody)
 		},
-		ends: map[string]ending{"status": {0, "locked: names only", "belongs to uid 65534"}}, // nobody can unlock by it
+		ends: taken(),
 	},
 	"namespaces of its own": {user: nobody, bring: func(h *headless) {
 		h.after("unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc")
-	}},
+	}, ends: noneLasts, stale: true}, // it ends with the namespace of each command
 }
