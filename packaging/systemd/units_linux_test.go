@@ -2,12 +2,10 @@
 package systemd
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -141,101 +139,4 @@ func TestSocketIsWhereClientsLook(t *testing.T) {
 	if got := setting(read(t, socket), "ListenStream"); !slices.Equal(got, want) {
 		t.Errorf("ListenStream: %q, want %q", got, want)
 	}
-}
-
-// runs is what is run under the restrictions of the service.
-var runs = [][]string{{"version"}, {"status", "--no-prompt"}}
-
-// build makes the command as users of `go install` without a C compiler get it.
-func build(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "globus-keys")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../../cmd/globus-keys")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
-
-func environment(t *testing.T) []string {
-	dir := t.TempDir()
-	return []string{"HOME=" + dir, "XDG_RUNTIME_DIR=" + dir, "GLOBUS_KEYS_STORE=file:" + dir + "/tokens.json"}
-}
-
-// TestCommandRunsAsRestricted by the service.
-func TestCommandRunsAsRestricted(t *testing.T) {
-	path := build(t)
-	t.Run("MemoryDenyWriteExecute", func(t *testing.T) { refusingCode(t, path) })
-	t.Run("SystemCallFilter", func(t *testing.T) { filtered(t, path) })
-}
-
-// refusingCode: MemoryDenyWriteExecute= is a filter of systemd's; here the kernel
-// refuses the same.
-func refusingCode(t *testing.T, path string) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range runs {
-		cmd := exec.CommandContext(t.Context(), self, append([]string{path}, args...)...)
-		cmd.Env = append(environment(t), refuseCode+"=1")
-		out, err := cmd.CombinedOutput()
-		if exit, ok := err.(*exec.ExitError); ok && exit.ExitCode() == 100 && strings.Contains(string(out), unix.EINVAL.Error()) {
-			testenv.Missing(t, "the kernel has no PR_SET_MDWE")
-		}
-		if err != nil {
-			t.Errorf("%v: %v\n%s", args, err, out)
-		}
-	}
-}
-
-// filtered: all system calls are among those of SystemCallFilter=.
-func filtered(t *testing.T, path string) {
-	strace := testenv.Need(t, "strace")
-	filter := setting(read(t, service), "SystemCallFilter")
-	if len(filter) != 1 {
-		t.Fatalf("SystemCallFilter: %q", filter)
-	}
-	allowed := expand(t, filter[0])
-	log := filepath.Join(t.TempDir(), "calls")
-	call := regexp.MustCompile(`(?m)^\d+ +([a-z0-9_]+)\(`)
-	for _, args := range runs {
-		cmd := exec.CommandContext(t.Context(), strace, append([]string{"-f", "-qq", "-o", log, path}, args...)...)
-		cmd.Env = environment(t)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
-		}
-		calls := call.FindAllStringSubmatch(read(t, log), -1)
-		if len(calls) < 50 {
-			t.Errorf("%v: only %d system calls are traced", args, len(calls))
-		}
-		for _, c := range calls {
-			if !allowed[c[1]] {
-				t.Errorf("%v: %s is not allowed", args, c[1])
-			}
-		}
-	}
-}
-
-// expand returns the system calls that are in a set of systemd's.
-func expand(t *testing.T, set string) map[string]bool {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), testenv.Need(t, "systemd-analyze"), "syscall-filter", "--no-pager", set).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	calls := make(map[string]bool)
-	for _, line := range bytes.Split(out, []byte("\n")) {
-		switch name := string(bytes.TrimSpace(line)); {
-		case name == "" || name == set || name[0] == '#':
-		case name[0] == '@':
-			for call := range expand(t, name) {
-				calls[call] = true
-			}
-		default:
-			calls[name] = true
-		}
-	}
-	return calls
 }
