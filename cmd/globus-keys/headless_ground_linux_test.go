@@ -245,6 +245,32 @@ func (h *headless) files() map[string]bool {
 	return found
 }
 
+// credential makes a directory that is root's, as all in it, with the passphrase in a
+// file that the group of nobody can read: systemd has an access list say so.
+func (h *headless) credential(dir, name string, mode fs.FileMode) {
+	h.Helper()
+	file := filepath.Join(dir, name)
+	err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(file, []byte("correct horse\n"), 0o600), os.Chown(file, 0, nobody), os.Chmod(file, mode))
+	if err != nil {
+		h.Fatal(err)
+	}
+}
+
+// secrets makes /run/secrets/globus-keys/passphrase as Kubernetes does: a link to a link
+// to a file of root's that all can read.
+func (h *headless) secrets() {
+	h.Helper()
+	dir := h.dir + "/secrets"
+	h.credential(dir+"/globus-keys/..2026", "passphrase", 0o644)
+	err := errors.Join(os.Symlink("..2026", dir+"/globus-keys/..data"), os.Symlink("..data/passphrase", dir+"/globus-keys/passphrase"))
+	if err != nil {
+		h.Fatal(err)
+	}
+	words := []string{"unshare", "-m", "/bin/sh", "-c", `mount -t tmpfs tmpfs /run && mkdir /run/secrets && mount --bind "$0" /run/secrets && exec "$@"`, dir}
+	words[0] = testenv.Need(h, words[0])
+	h.before = append(words, h.before...)
+}
+
 // session names a session of a user that has a bus.
 func (h *headless) session(user int) {
 	h.Helper()

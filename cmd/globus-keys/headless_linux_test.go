@@ -134,6 +134,13 @@ func (h *headless) readOnly() {
 	h.after("unshare", "-m", "/bin/sh", "-c", `mount --bind "$HOME" "$HOME" && mount -o remount,bind,ro "$HOME" && exec "$0" "$@"`)
 }
 
+// given is how steps end where the environment names the passphrase.
+var given = map[string]ending{
+	"status":              {0, "usable until it expires", ""},
+	"token, locked":       {0, "FakeAccessHeadless\n", ""},
+	"token, locked again": {0, "FakeAccessHeadless\n", ""},
+}
+
 var allSurroundings = map[string]surroundings{
 	"no session": {},
 
@@ -210,6 +217,16 @@ var allSurroundings = map[string]surroundings{
 		},
 		ends: taken(),
 	},
+	"a service with a credential": {user: nobody, ends: given, bring: func(h *headless) {
+		dir := h.dir + "/credentials"
+		h.credential(dir, "passphrase", 0o440)
+		h.env["CREDENTIALS_DIRECTORY"] = dir
+		h.env["GLOBUS_KEYS_PASSPHRASE_FILE"] = dir + "/passphrase"
+	}},
+	"a container with a secret": {user: nobody, ends: given, bring: func(h *headless) {
+		h.secrets()
+		h.env["GLOBUS_KEYS_PASSPHRASE_FILE"] = "/run/secrets/globus-keys/passphrase"
+	}},
 	"namespaces of its own": {user: nobody, bring: func(h *headless) {
 		h.after("unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc")
 	}, ends: noneLasts, stale: true}, // it ends with the namespace of each command

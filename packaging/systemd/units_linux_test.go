@@ -125,6 +125,23 @@ func TestVerifyNotices(t *testing.T) {
 	}
 }
 
+// TestServiceInTheDocs is one that a user can copy.
+func TestServiceInTheDocs(t *testing.T) {
+	_, unit, _ := strings.Cut(read(t, "../../docs/unlock.md"), "\n    [Service]\n    Type=oneshot\n")
+	unit, _, _ = strings.Cut(unit, "\n\n")
+	unit = "[Service]\nType=oneshot\n" + strings.ReplaceAll("\n"+unit, "\n    ", "\n") + "\n"
+	if len(setting(unit, "LoadCredential")) != 1 || len(setting(unit, "ExecStart")) != 1 {
+		t.Fatalf("the service is not there:\n%s", unit)
+	}
+	if got := verify(t, map[string]string{"example.service": unit}); got != "" {
+		t.Errorf("systemd-analyze:\n%s", got)
+	}
+	bent := strings.Replace(unit, "=globus-keys:", "=globus/keys:", 1)
+	if got := verify(t, map[string]string{"example.service": bent}); bent == unit || got == "" {
+		t.Error("systemd-analyze says nothing of a name that no credential can have")
+	}
+}
+
 // TestSocketIsWhereClientsLook: %t is $XDG_RUNTIME_DIR.
 func TestSocketIsWhereClientsLook(t *testing.T) {
 	runtime := t.TempDir()
