@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){
 		"globus-keys": func() {
+			time.AfterFunc(longest, func() { os.Exit(99) })
 			testWorkFactor = cmp.Or(number(os.Getenv(workFactorVariable)), 10)
 			if runtime.GOOS != "linux" { // where no environment hides the tester's own
 				none := keychaintest.New("")
@@ -42,6 +44,10 @@ func TestMain(m *testing.M) {
 		"panics-at-prompt": panics,
 	})
 }
+
+// longest is how long a command may run: an agent that a test has left behind, because
+// it was killed or has panicked, ends by that.
+const longest = 10 * time.Minute
 
 // workFactorVariable gives scrypt more work than tests need as a rule.
 const workFactorVariable = "GLOBUS_KEYS_TEST_WORK_FACTOR"

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -37,9 +39,19 @@ func TestMain(m *testing.M) {
 	if len(os.Args) < 2 || roles[os.Args[1]] == nil {
 		os.Exit(m.Run())
 	}
+	go endWithStarter()
 	if err := roles[os.Args[1]](os.Args[2:]); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
+	}
+}
+
+// endWithStarter ends a process whose standard input is a pipe when nobody has the
+// other end any more, since the test's program was killed or has panicked.
+func endWithStarter() {
+	if info, err := os.Stdin.Stat(); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(99)
 	}
 }
 
@@ -199,9 +211,14 @@ func (p place) agent(args ...string) *exec.Cmd {
 	return ready(p.t, p.as(p.uid, append([]string{p.program, "be-the-agent"}, args...)...))
 }
 
-// ready starts a process that says so; it is killed when the test ends.
+// ready starts a process that says so; it is killed when the test ends, and ends by
+// itself with the test's program.
 func ready(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
 	t.Helper()
+	_, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
