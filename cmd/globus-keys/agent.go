@@ -77,7 +77,7 @@ func (a *app) agentHint(err error) string {
 	case !errors.Is(err, agent.ErrSilent):
 		return ""
 	}
-	if pid := agent.Process(context.Background(), a.getenv); pid != 0 {
+	if pid := agent.Process(context.Background(), err); pid != 0 {
 		return fmt.Sprintf("if it was stopped, kill -CONT %d lets it go on; else kill -KILL %d ends it, and {store} unlock starts another", pid, pid)
 	}
 	return "its process, globus-keys agent run, was stopped or hangs: let it go on, or end it; {store} unlock starts another"

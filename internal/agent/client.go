@@ -67,7 +67,7 @@ func (c *Client) call(ctx context.Context, r request) (a answer, err error) {
 	select {
 	case <-c.turn:
 	case <-ctx.Done():
-		return answer{}, ended(ctx)
+		return answer{}, ended(ctx, "")
 	}
 	defer c.give()
 	r.V = Version
@@ -96,14 +96,15 @@ func (c *Client) ask(ctx context.Context, r request) (a answer, err error) {
 }
 
 var (
-	errSilent = &keystore.Error{Err: ErrSilent}
+	errSilent = &keystore.Error{Err: silent{}}
 	errHungUp = errors.New("the connection to the agent has ended")
 )
 
-// ended is why ctx has: the agent's own time, or the caller's.
-func ended(ctx context.Context) error {
-	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
-		return cause
+// ended is why ctx has: the time of the agent at socket, or the caller's. socket is "" as
+// long as nobody knows it.
+func ended(ctx context.Context, socket string) error {
+	if errors.Is(context.Cause(ctx), ErrSilent) {
+		return &keystore.Error{Store: socket, Err: silent{socket}}
 	}
 	return keystore.Ended(ctx)
 }
@@ -124,7 +125,7 @@ func (c *Client) exchange(ctx context.Context, line []byte) (a answer, err error
 		c.in.erase()
 	}
 	if !stop() {
-		err = ended(ctx)
+		err = ended(ctx, conn.RemoteAddr().String())
 	}
 	if err != nil {
 		c.hangUp()

@@ -168,18 +168,18 @@ func TestAgentThatIsStopped(t *testing.T) {
 	other := agent.Open(p.getenv) // not yet
 	defer other.Close()
 	var clients sync.WaitGroup
-	for _, c := range []*agent.Client{c, other} {
+	for _, c := range []*agent.Client{c, other} { // both name it
 		clients.Go(func() {
 			_, err := c.Holder(fakeKey(1).Public).WrapKey(context.Background(), testRecord, seal.Salt{})
 			if !errors.Is(err, agent.ErrSilent) || !errors.Is(err, keystore.ErrUnavailable) {
 				t.Errorf("%v, want ErrSilent", err)
 			}
+			if pid := agent.Process(context.Background(), err); pid != proc.Process.Pid {
+				t.Errorf("the agent is said to be %d, it is %d", pid, proc.Process.Pid)
+			}
 		})
 	}
 	clients.Wait()
-	if pid := agent.Process(context.Background(), p.getenv); pid != proc.Process.Pid {
-		t.Errorf("the agent is said to be %d, it is %d", pid, proc.Process.Pid)
-	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(errors.New("by test"))
 	if _, err := c.Status(ctx); err == nil || !strings.Contains(err.Error(), "by test") {
@@ -253,22 +253,28 @@ func TestAgentWhoseDirectoryWentAway(t *testing.T) {
 	}
 }
 
-// TestProcessIsNotGuessed: what only the lock says, or only the kernel, can be the id of
-// somebody else's process, or of the service manager's.
+// TestProcessIsNotGuessed: it is that of the agent that is silent, though another one
+// answers. What only the lock says, or only the kernel, can be the id of somebody else's
+// process, or of the service manager's.
 func TestProcessIsNotGuessed(t *testing.T) {
 	p := newPlace(t, os.Geteuid())
-	if pid := agent.Process(t.Context(), p.getenv); pid != 0 {
-		t.Errorf("without an agent: %d", pid)
+	proc := p.agent()
+	c := p.unlocked()
+	stop(t, proc)
+	_, err := c.Status(t.Context())
+	other := newPlace(t, os.Geteuid())
+	answers := other.agent().Process.Pid
+	if _, err := other.unlocked().Status(t.Context()); agent.Process(t.Context(), err) != 0 {
+		t.Error("one that answers is called silent")
 	}
-	pid := p.agent().Process.Pid
-	if got := agent.Process(t.Context(), p.getenv); got != pid {
-		t.Errorf("%d, want %d", got, pid)
+	if got := agent.Process(t.Context(), err); got != proc.Process.Pid {
+		t.Errorf("%d is silent, %d answers, and %d is named", proc.Process.Pid, answers, got)
 	}
 	lock := filepath.Join(filepath.Dir(p.socket()), agent.LockName)
-	if err := os.WriteFile(lock, fmt.Appendf(nil, "pid %d on here", os.Getpid()), 0o600); err != nil {
+	if err := os.WriteFile(lock, fmt.Appendf(nil, "pid %d on here", answers), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := agent.Process(t.Context(), p.getenv); got != 0 {
+	if got := agent.Process(t.Context(), err); got != 0 {
 		t.Errorf("the lock names another one: %d", got)
 	}
 }

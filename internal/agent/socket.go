@@ -66,7 +66,7 @@ func dialAt(ctx context.Context, path string) (net.Conn, error) {
 	}
 	c, err := connect(ctx, path)
 	if ctx.Err() != nil {
-		return nil, ended(ctx)
+		return nil, ended(ctx, path)
 	}
 	if refused(err) {
 		return nil, ErrNoAgent

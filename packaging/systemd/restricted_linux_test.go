@@ -44,11 +44,7 @@ func build(t *testing.T) string {
 // whose name is short enough for a socket.
 func newRestricted(t *testing.T, path string) *restricted {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "gk")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := testenv.ShortDir(t)
 	r := &restricted{T: t, path: path, dir: dir}
 	r.before = []string{testenv.Need(t, "setpriv"), "--no-new-privs", "/bin/sh", "-c", `ulimit -c 0 && umask 0077 && exec "$0" "$@"`}
 	r.env = []string{"HOME=" + dir, "XDG_RUNTIME_DIR=" + dir, "GLOBUS_KEYS_NO_PROMPT=1"}
