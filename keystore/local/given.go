@@ -51,7 +51,10 @@ func readDescriptor(number string) ([]byte, error) {
 	if err != nil {
 		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "a descriptor is named fd:N"}
 	}
-	f := os.NewFile(uintptr(n), "fd:"+number)
+	f, err := openDescriptor(uintptr(n))
+	if err != nil {
+		return nil, err
+	}
 	defer f.Close()
 	data, err := limited(f)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -47,6 +49,18 @@ func checkGiven(info fs.FileInfo, managed bool) error {
 		return refused(fmt.Sprintf("others can read it (mode %04o): chmod 600", mode))
 	}
 	return nil
+}
+
+// openDescriptor takes a descriptor that this process was started with. What it has
+// opened itself Go closes in programs that are started, and so they are told apart: a
+// variable that outlives the descriptor would have us read, and close, the lock of a
+// store or somebody's connection.
+func openDescriptor(n uintptr) (*os.File, error) {
+	flags, err := unix.FcntlInt(n, unix.F_GETFD, 0)
+	if err != nil || flags&unix.FD_CLOEXEC != 0 {
+		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "this process was not started with that descriptor open"}
+	}
+	return os.NewFile(n, ""), nil
 }
 
 func refused(detail string) error {

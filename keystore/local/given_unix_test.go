@@ -4,6 +4,7 @@ package local
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -88,5 +89,32 @@ func TestDescriptorIsRead(t *testing.T) {
 		if _, err := readGiven(bad, os.Getenv); !errors.Is(err, keystore.ErrInvalid) {
 			t.Errorf("%s: %v, want ErrInvalid", bad, err)
 		}
+	}
+}
+
+// TestDescriptorOfOurOwn is neither read nor closed, whatever variable names it.
+func TestDescriptorOfOurOwn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "own")
+	if err := os.WriteFile(path, []byte("not a passphrase\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	own, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	closed, err := syscall.Dup(int(own.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Close(closed)
+	for what, fd := range map[string]int{"own": int(own.Fd()), "closed": closed} {
+		_, err := readGiven("fd:"+strconv.Itoa(fd), os.Getenv)
+		if !errors.Is(err, keystore.ErrInvalid) || !strings.Contains(err.Error(), "was not started with") {
+			t.Errorf("%s: %v, want ErrInvalid", what, err)
+		}
+	}
+	if at, err := own.Seek(0, io.SeekCurrent); at != 0 || err != nil {
+		t.Errorf("it is at %d, %v", at, err)
 	}
 }

@@ -54,7 +54,8 @@
 // Files that are given must belong to the user or root and be closed to
 // others; only below $CREDENTIALS_DIRECTORY, /run/credentials and /run/secrets
 // may they be symbolic links or readable by others, as service managers and
-// containers make them. "fd:N" reads from an open descriptor.
+// containers make them. "fd:N" reads from a descriptor that the process was started
+// with, and closes it; on Unix others are refused.
 //
 // # What stays in memory
 //
@@ -89,14 +90,14 @@ type Options struct {
 	Namespace string // "" means $GLOBUS_KEYS_NAMESPACE, else keystore.DefaultNamespace
 
 	// IdentityFile is an age identity file that opens the store, or makes a
-	// new one; "fd:N" is an open descriptor. "" means
+	// new one; "fd:N" is a descriptor that was handed over. "" means
 	// $GLOBUS_KEYS_IDENTITY_FILE, which makes a new store only with
 	// KeyFromEnv: a variable left over must not decide how a store is kept.
 	IdentityFile string
 	KeyFromEnv   bool
 
-	// PassphraseFile holds the passphrase in its first line; "fd:N" is an
-	// open descriptor. "" means $GLOBUS_KEYS_PASSPHRASE_FILE.
+	// PassphraseFile holds the passphrase in its first line; "fd:N" is a
+	// descriptor that was handed over. "" means $GLOBUS_KEYS_PASSPHRASE_FILE.
 	PassphraseFile string
 
 	// Key says where the key of a new store goes, and which slots of a store

@@ -27,7 +27,7 @@ type Change struct {
 	Keychain, Passphrase SlotChange
 
 	// NewPassphraseFile holds the passphrase that Passphrase sets; "fd:N" is
-	// an open descriptor. "": Options.Prompt is asked.
+	// a descriptor that was handed over. "": Options.Prompt is asked.
 	NewPassphraseFile string
 
 	// NewIdentityFile is the next key of a store without slots.
