@@ -183,6 +183,9 @@ func TestStopReturnsWhenTheKeysAreErased(t *testing.T) {
 	if err := errors.Join(<-done, release()); err != nil {
 		t.Error(err)
 	}
+	if err := b.keys.add(keyName{}, benchSecret, heldKey{}, time.Minute); !errors.Is(err, errEnding) {
+		t.Errorf("it takes a key afterwards: %v", err)
+	}
 }
 
 // TestAgentsInTwoPlaces, as after a job that had no runtime directory: nobody finds the

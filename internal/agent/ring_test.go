@@ -47,3 +47,16 @@ func TestSuccessorKeepsTheTermsOfTheNewest(t *testing.T) {
 		r.close()
 	}
 }
+
+// TestClockOfTheMachine: a time that Go compares by the monotonic clock would stand
+// still while the machine sleeps.
+func TestClockOfTheMachine(t *testing.T) {
+	clock := SystemClock()
+	first := clock()
+	if first.Wall != first.Wall.Round(0) || time.Since(first.Wall) > time.Minute {
+		t.Errorf("the wall's clock says %v", first.Wall)
+	}
+	if next := clock(); next.Steady <= first.Steady {
+		t.Errorf("the other went from %v to %v", first.Steady, next.Steady)
+	}
+}
