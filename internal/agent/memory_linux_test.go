@@ -24,7 +24,7 @@ import (
 
 // TestMemoryOfAnAgent, of a release build: it has the key in the one page that is in
 // no core file while it is unlocked, and nowhere after lock: neither the key nor what
-// it has given out, in 2 rounds of 50 requests, or as many as
+// it has given out, in 2 rounds of 50 requests, or as many as (20 in .ci/run)
 // GLOBUS_KEYS_MEMORY_ROUNDS says: gcore writes more than a gigabyte in each.
 func TestMemoryOfAnAgent(t *testing.T) {
 	testenv.NeedRoot(t)
