@@ -118,3 +118,27 @@ func TestDescriptorOfOurOwn(t *testing.T) {
 		t.Errorf("it is at %d, %v", at, err)
 	}
 }
+
+// TestWhatAServiceManagerKeeps: files below these directories, and no others.
+func TestWhatAServiceManagerKeeps(t *testing.T) {
+	for _, c := range []struct {
+		path, variable string
+		want           bool
+	}{
+		{"/run/credentials/x.service/pass", "", true},
+		{"/run/secrets/pass", "", true},
+		{"/run/secrets", "", false},
+		{"/run/secrets-of-mine/pass", "", false},
+		{"/run/pass", "/run/", true},
+		{"/home/u/pass", "", false},
+		{"/home/u/pass", "/", false},
+		{"/home/u/pass", "home/u", false},
+		{"/home/u/pass", ".", false},
+		{"/home/user/pass", "/home/u", false},
+		{"/home/u/pass", "/home/u//", true},
+	} {
+		if got := managed(c.path, func(string) string { return c.variable }); got != c.want {
+			t.Errorf("%s, CREDENTIALS_DIRECTORY=%q: %v, want %v", c.path, c.variable, got, c.want)
+		}
+	}
+}
