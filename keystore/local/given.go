@@ -10,17 +10,32 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/term"
+
 	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
-// readGiven reads a file that holds a key or passphrase and was named by the
-// run: a path, or "fd:N".
+// readGiven reads a file that holds a key and was named by the run: a path, or "fd:N".
 func readGiven(name string, getenv func(string) string) ([]byte, error) {
+	return readBy(whole, name, getenv)
+}
+
+// readPassphrase is the same for a passphrase, which ends with the line: a pipe may
+// stay open.
+func readPassphrase(name string, getenv func(string) string) (keystore.Secret, error) {
+	data, err := readBy(firstLine, name, getenv)
+	return keystore.NewSecret(string(bytes.TrimSuffix(data, []byte("\r")))), err
+}
+
+// reading is how much of a file is read: more than maxKeyFile bytes are too many.
+type reading func(io.Reader) ([]byte, error)
+
+func readBy(read reading, name string, getenv func(string) string) ([]byte, error) {
 	if strings.Contains(strings.ToUpper(name), "AGE-SECRET-KEY-") {
 		return nil, &keystore.Error{Op: "read", Err: keystore.ErrInvalid, Detail: "what was given for a file is an age identity itself: write it to a file of your own (chmod 600) and name that"}
 	}
-	data, err := readGivenFile(name, getenv)
+	data, err := readGivenFile(read, name, getenv)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = &keystore.Error{Err: keystore.ErrUnavailable, Detail: "the file with the key is not there"}
 	}
@@ -30,9 +45,9 @@ func readGiven(name string, getenv func(string) string) ([]byte, error) {
 	return data, keystore.Annotate(err, keystore.Error{Op: "read", Store: name})
 }
 
-func readGivenFile(name string, getenv func(string) string) ([]byte, error) {
+func readGivenFile(read reading, name string, getenv func(string) string) ([]byte, error) {
 	if number, ok := strings.CutPrefix(name, "fd:"); ok {
-		return readDescriptor(number)
+		return readDescriptor(read, number)
 	}
 	path, err := filepath.Abs(name)
 	if err != nil {
@@ -43,20 +58,23 @@ func readGivenFile(name string, getenv func(string) string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return limited(f)
+	return read(f)
 }
 
-func readDescriptor(number string) ([]byte, error) {
+func readDescriptor(read reading, number string) ([]byte, error) {
 	n, err := strconv.ParseUint(number, 10, 31)
 	if err != nil {
 		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "a descriptor is named fd:N"}
+	}
+	if term.IsTerminal(int(n)) { // what is typed would be shown, and its end is ^D
+		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "it is a terminal: do not name it, and you are asked"}
 	}
 	f, err := openDescriptor(uintptr(n))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := limited(f)
+	data, err := read(f)
 	if err != nil {
 		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "it is not a descriptor that can be read"}
 	}
@@ -74,11 +92,20 @@ func managed(path string, getenv func(string) string) bool {
 	return false
 }
 
-func limited(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxKeyFile+1)) }
+func whole(r io.Reader) ([]byte, error) { return io.ReadAll(io.LimitReader(r, maxKeyFile+1)) }
 
-func firstLine(data []byte) string {
-	line, _, _ := bytes.Cut(data, []byte("\n"))
-	return string(bytes.TrimSuffix(line, []byte("\r")))
+// firstLine takes nothing that comes after it: that is for whoever reads next.
+func firstLine(r io.Reader) (line []byte, err error) {
+	b := make([]byte, 1)
+	for len(line) <= maxKeyFile {
+		if _, err := io.ReadFull(r, b); err == io.EOF || err == nil && b[0] == '\n' {
+			return line, nil
+		} else if err != nil {
+			return nil, err
+		}
+		line = append(line, b[0])
+	}
+	return line, nil
 }
 
 // ReadSecret returns the first line of a file with a secret that the run names, as
@@ -90,11 +117,7 @@ func ReadSecret(name string, getenv func(string) string) (keystore.Secret, error
 	}
 	var secret keystore.Secret
 	var err error
-	erase.Do(func() {
-		var data []byte
-		data, err = readGiven(name, getenv)
-		secret = keystore.NewSecret(firstLine(data))
-	})
+	erase.Do(func() { secret, err = readPassphrase(name, getenv) })
 	if err == nil && secret.IsZero() {
 		err = &keystore.Error{Op: "read", Store: name, Err: keystore.ErrInvalid, Detail: "its first line is empty"}
 	}

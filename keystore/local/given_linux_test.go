@@ -23,7 +23,8 @@ func TestGivenProcess(t *testing.T) {
 		return
 	}
 	data, err := readGiven(flag.Arg(1), os.Getenv)
-	fmt.Println(firstLine(data), err)
+	line, _, _ := strings.Cut(string(data), "\n")
+	fmt.Println(line, err)
 }
 
 const service, stranger = 65534, 65533 // users

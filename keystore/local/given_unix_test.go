@@ -59,7 +59,7 @@ func TestGivenFilesMustBePrivate(t *testing.T) {
 			if !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %v", path, err, want)
 			}
-			if err == nil && firstLine(data) != "words" {
+			if err == nil && string(data) != "words\n" {
 				t.Errorf("%s: read %q", path, data)
 			}
 			if err != nil && !strings.Contains(err.Error(), path) {
@@ -69,21 +69,28 @@ func TestGivenFilesMustBePrivate(t *testing.T) {
 	}
 }
 
+// TestDescriptorIsRead: of a passphrase the first line, although the pipe stays open;
+// what comes after it is for whoever reads next. Of an identity file all.
 func TestDescriptorIsRead(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer r.Close()
 	w.WriteString("words\r\nmore\n")
-	w.Close()
-	dup, err := syscall.Dup(int(r.Fd()))
-	if err != nil {
-		t.Fatal(err)
+	secret, err := ReadSecret(descriptorOf(t, r), os.Getenv)
+	if err != nil || secret.Reveal() != "words" {
+		t.Errorf("read %q, %v", secret.Reveal(), err)
 	}
-	r.Close()
-	data, err := readGiven("fd:"+strconv.Itoa(dup), os.Getenv)
-	if err != nil || firstLine(data) != "words" {
+	w.WriteString("and more")
+	w.Close()
+	data, err := readGiven(descriptorOf(t, r), os.Getenv)
+	if err != nil || string(data) != "more\nand more" {
 		t.Errorf("read %q, %v", data, err)
+	}
+	secret, err = ReadSecret(descriptorOf(t, r), os.Getenv)
+	if !errors.Is(err, keystore.ErrInvalid) || !strings.Contains(err.Error(), "its first line is empty") {
+		t.Errorf("at the end: %q, %v", secret.Reveal(), err)
 	}
 	for _, bad := range []string{"fd:", "fd:x", "fd:-1"} {
 		if _, err := readGiven(bad, os.Getenv); !errors.Is(err, keystore.ErrInvalid) {
@@ -140,5 +147,29 @@ func TestWhatAServiceManagerKeeps(t *testing.T) {
 		if got := managed(c.path, func(string) string { return c.variable }); got != c.want {
 			t.Errorf("%s, CREDENTIALS_DIRECTORY=%q: %v, want %v", c.path, c.variable, got, c.want)
 		}
+	}
+}
+
+// descriptorOf names a descriptor of the same file, which whoever reads it closes.
+func descriptorOf(t *testing.T, f *os.File) string {
+	t.Helper()
+	dup, err := syscall.Dup(int(f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "fd:" + strconv.Itoa(dup)
+}
+
+// TestTerminalIsNoDescriptor: what is typed there would be shown, and nobody knows that
+// ^D ends it.
+func TestTerminalIsNoDescriptor(t *testing.T) {
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	_, err = ReadSecret(descriptorOf(t, terminal), os.Getenv)
+	if !errors.Is(err, keystore.ErrInvalid) || !strings.Contains(err.Error(), "it is a terminal") {
+		t.Errorf("%v, want ErrInvalid", err)
 	}
 }

@@ -266,9 +266,5 @@ func (p *Place) givenPassphrase() (keystore.Secret, error) {
 }
 
 func (p *Place) readPassphrase() (keystore.Secret, error) {
-	data, err := readGiven(p.opts.PassphraseFile, p.opts.Getenv)
-	if err != nil {
-		return keystore.Secret{}, err
-	}
-	return keystore.NewSecret(firstLine(data)), nil
+	return readPassphrase(p.opts.PassphraseFile, p.opts.Getenv)
 }

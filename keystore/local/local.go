@@ -55,7 +55,8 @@
 // others; only below $CREDENTIALS_DIRECTORY, /run/credentials and /run/secrets
 // may they be symbolic links or readable by others, as service managers and
 // containers make them. "fd:N" reads from a descriptor that the process was started
-// with, and closes it; on Unix others are refused.
+// with, and closes it: of a passphrase its first line, and nothing behind it. On Unix
+// others are refused, and terminals everywhere.
 //
 // # What stays in memory
 //

@@ -290,8 +290,7 @@ func (p *Place) nextPassphrase(ctx context.Context, r *rekeying, c Change) (keys
 	case c.Passphrase == Keep:
 		return p.currentPassphrase(ctx, r.from)
 	case c.NewPassphraseFile != "":
-		data, err := readGiven(c.NewPassphraseFile, p.opts.Getenv)
-		return keystore.NewSecret(firstLine(data)), err
+		return readPassphrase(c.NewPassphraseFile, p.opts.Getenv)
 	case p.opts.Prompt != nil:
 		return p.opts.Prompt(ctx, Question{Store: p.String(), New: true})
 	}
