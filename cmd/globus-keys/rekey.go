@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
-	"github.com/globus-keys/globus-keys/keystore"
-	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/local"
 )
 
@@ -61,8 +58,7 @@ func (a *app) change(ctx context.Context, c local.Change, done string) error {
 	}
 	defer store.Close()
 	err = p.Rekey(ctx, c)
-	var problem *keychain.Problem
-	if errors.Is(err, keystore.ErrLocked) && !errors.As(err, &problem) && c.Passphrase != local.Keep && c.NewPassphraseFile == "" {
+	if unasked(err) && c.Passphrase != local.Keep && c.NewPassphraseFile == "" {
 		return hinted{err, "run it in a terminal, or name a file with the new passphrase: --new-passphrase-file FILE"}
 	}
 	if err != nil {

@@ -105,11 +105,18 @@ var maxTTL = fmt.Sprintf("%dh", agent.MaxTTL/time.Hour)
 
 // needsPassphrase is for what no agent helps with.
 func needsPassphrase(err error) error {
-	var problem *keychain.Problem
-	if !errors.Is(err, keystore.ErrLocked) || errors.Is(err, local.ErrNoIdentity) || errors.As(err, &problem) {
+	if !unasked(err) {
 		return err
 	}
 	return hinted{err, passphraseHint}
+}
+
+// unasked reports whether the store is locked because nobody could be asked for the
+// passphrase.
+func unasked(err error) bool {
+	var problem *keychain.Problem
+	return errors.Is(err, keystore.ErrLocked) && !errors.Is(err, local.ErrNoIdentity) &&
+		!errors.Is(err, local.ErrPassphrase) && !errors.As(err, &problem)
 }
 
 const passphraseHint = "run it in a terminal to be asked for the passphrase, or name a file that holds it: --passphrase-file FILE"

@@ -110,10 +110,18 @@ func greatestFactor(probe time.Duration) int {
 	return factor
 }
 
+// ErrPassphrase is the ErrLocked of a wrong passphrase.
+var ErrPassphrase error = wrongPassphrase{}
+
+type wrongPassphrase struct{}
+
+func (wrongPassphrase) Error() string { return "wrong passphrase" }
+func (wrongPassphrase) Unwrap() error { return keystore.ErrLocked }
+
 // OpenPassphrase opens what SealPassphrase made. The store is the one that the
 // file names, zero if it names none: the caller compares it with his.
 //
-// Errors: ErrLocked for a wrong passphrase, which a changed salt or key cannot
+// Errors: ErrPassphrase for a wrong one, which a changed salt or key cannot
 // be told from; ErrCorrupt for what is no passphrase file, or one that asks for
 // a work factor over 20, which is not tried; ErrTampered if the passphrase is
 // right and the rest of the file is not what was written with it.
@@ -130,7 +138,7 @@ func decrypt(data []byte, passphrase keystore.Secret) ([]byte, error) {
 		return nil, corrupt(fmt.Sprintf("the passphrase file has more than %d bytes", MaxPassphraseFile))
 	}
 	if passphrase.IsZero() {
-		return nil, &keystore.Error{Err: keystore.ErrLocked, Detail: "no passphrase was given"}
+		return nil, &keystore.Error{Err: ErrPassphrase, Detail: "it is empty"}
 	}
 	u := unlocker{passphrase: passphrase}
 	r, err := age.Decrypt(bytes.NewReader(data), &u)
@@ -180,7 +188,7 @@ func (u *unlocker) unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	native.SetMaxWorkFactor(maxWorkFactor)
 	fileKey, err := native.Unwrap(stanzas)
 	if errors.Is(err, age.ErrIncorrectIdentity) {
-		return nil, &keystore.Error{Err: keystore.ErrLocked, Detail: "wrong passphrase"}
+		return nil, &keystore.Error{Err: ErrPassphrase}
 	}
 	if err != nil {
 		return nil, corrupt(fmt.Sprintf("the passphrase file asks for more work than factor %d, or its scrypt stanza is malformed", maxWorkFactor))

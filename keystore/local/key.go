@@ -19,6 +19,9 @@ import (
 // the run names none or not the right one.
 var ErrNoIdentity = fmt.Errorf("%w", keystore.ErrLocked)
 
+// ErrPassphrase is the ErrLocked of a passphrase that was given and is wrong.
+var ErrPassphrase = identity.ErrPassphrase
+
 // maxKeyFile bounds identity and passphrase files, in bytes.
 const maxKeyFile = identity.MaxPassphraseFile
 
@@ -134,7 +137,10 @@ func (p *Place) fromPassphraseFile(files []string, store keystore.StoreID) (*ide
 		return nil, err
 	}
 	id, err := p.openSlots(files, store, passphrase)
-	return id, keystore.Annotate(err, keystore.Error{Store: p.opts.PassphraseFile})
+	if errors.Is(err, ErrPassphrase) {
+		err = &keystore.Error{Store: p.path, Err: ErrPassphrase, Detail: "the first line of " + p.opts.PassphraseFile}
+	}
+	return id, err
 }
 
 // again tries the passphrase that has opened the store before: another process
@@ -209,7 +215,7 @@ func (p *Place) openSlots(slots []string, store keystore.StoreID, passphrase key
 			p.mu.Unlock()
 			return id, nil
 		}
-		if failed == nil || errors.Is(failed, keystore.ErrLocked) {
+		if failed == nil || errors.Is(failed, ErrPassphrase) {
 			failed = err
 		}
 	}
@@ -229,6 +235,9 @@ func (p *Place) openSlot(name string, store keystore.StoreID, passphrase keystor
 		return nil, err
 	}
 	id, of, err := identity.OpenPassphrase(data, passphrase)
+	if errors.Is(err, ErrPassphrase) {
+		return nil, keystore.Annotate(err, keystore.Error{Store: p.path})
+	}
 	if err != nil {
 		return nil, keystore.Annotate(err, keystore.Error{Store: path})
 	}
@@ -250,7 +259,7 @@ func (p *Place) ask(ctx context.Context, slots []string, store keystore.StoreID)
 			return nil, err
 		}
 		id, err := p.openSlots(slots, store, passphrase)
-		if !errors.Is(err, keystore.ErrLocked) || tries == 3 {
+		if !errors.Is(err, ErrPassphrase) || tries == 3 {
 			return id, err
 		}
 		q.Wrong = true
