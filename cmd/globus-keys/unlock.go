@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,6 +63,9 @@ func (u *unlocking) run(ctx context.Context) error {
 	}
 	defer store.Close()
 	got, err := p.Unlock(ctx, local.UnlockOptions{TTL: u.ttl, Idle: u.idle, Start: u.startAgent})
+	if errors.Is(err, keystore.ErrLocked) || errors.Is(err, keystore.ErrDeclined) {
+		u.unchanged(ctx, p)
+	}
 	switch {
 	case errors.Is(err, keystore.ErrNotFound):
 		return hinted{err, "{} login or {} import makes a store"}
@@ -73,6 +77,17 @@ func (u *unlocking) run(ctx context.Context) error {
 	}
 	u.say("%s is unlocked for %s%s", p, roughly(u.ttl), u.unlessUsed())
 	return nil
+}
+
+// unchanged says that a store is unlocked all the same, if it was.
+func (u *unlocking) unchanged(ctx context.Context, p *local.Place) {
+	c := agent.Open(u.getenv)
+	defer c.Close()
+	st, _ := c.Status(ctx) // no agent, no key
+	isIt := func(k agent.KeyStatus) bool { return k.IsOf(p.String()) }
+	if i, now := slices.IndexFunc(st.Keys, isIt), time.Now(); i >= 0 {
+		u.say("%s stays as it was: %s", p, unlocked(st.Keys[i], now).line(now))
+	}
 }
 
 func (u *unlocking) unlessUsed() string {

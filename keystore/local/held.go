@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/keystore"
+	"github.com/globus-keys/globus-keys/keystore/keychain"
 )
 
 // held opens the store by the agent. Without a Sealer and an error the agent does
@@ -138,3 +140,38 @@ func instead(err, failed error) error {
 	}
 	return err
 }
+
+// despite is for what needs more than the agent has, when nobody has given it: that the
+// store is locked would not be true.
+func (p *Place) despite(ctx context.Context, h keystore.Header, err error) error {
+	if !errors.Is(err, keystore.ErrLocked) || p.wasGiven(err) || p.opts.NoAgent || !unlockable(h) {
+		return err
+	}
+	if keys, agentErr := p.agent.Keys(ctx, h.StoreID); agentErr != nil || len(keys) == 0 {
+		return err
+	}
+	detail := "the passphrase itself is needed"
+	switch {
+	case errors.Is(err, errNoIdentityNamed):
+		detail = "the identity file itself is needed, and every run must name it"
+	case errors.Is(err, errNobody):
+		detail += ", and nobody can be asked for it"
+	default: // what a Prompt says
+		detail += ": " + strings.TrimSuffix(err.Error(), ": "+keystore.ErrLocked.Error())
+	}
+	return &keystore.Error{Err: notEnough{err}, Detail: detail}
+}
+
+// wasGiven reports whether the ErrLocked is about what the run names or somebody has
+// typed, or about a keychain.
+func (p *Place) wasGiven(err error) bool {
+	_, fromKeychain := errors.AsType[*keychain.Problem](err)
+	file, _ := p.identityFile()
+	return file != "" || fromKeychain || errors.Is(err, ErrPassphrase)
+}
+
+// notEnough is an ErrLocked of a store that is unlocked.
+type notEnough struct{ error }
+
+func (notEnough) Error() string   { return "the store is unlocked, but not for this" }
+func (n notEnough) Unwrap() error { return n.error }

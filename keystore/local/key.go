@@ -28,6 +28,11 @@ const maxKeyFile = identity.MaxPassphraseFile
 // find asks for the identity wherever it can be, but for the agent, which has none,
 // and says where it was.
 func (p *Place) find(ctx context.Context, h keystore.Header) (id *identity.Identity, by keystore.SlotKind, err error) {
+	id, by, err = p.search(ctx, h)
+	return id, by, p.despite(ctx, h, err)
+}
+
+func (p *Place) search(ctx context.Context, h keystore.Header) (id *identity.Identity, by keystore.SlotKind, err error) {
 	if seal.Reserved(ctx, h.StoreID) { // others wait for the credential's lock meanwhile
 		ctx = keychain.Silently(ctx)
 	}
