@@ -45,7 +45,8 @@ type storeStatus struct {
 	Recovery []string `json:"recovery_recipients,omitempty"` // known if the store is open
 	Locked   bool     `json:"locked"`
 	Because  string   `json:"locked_because,omitempty"`
-	lost     error    // why nothing will open it
+	why      error    // the same
+	lost     bool     // nothing will open it
 
 	Logins []loginStatus `json:"logins"`
 }
@@ -87,8 +88,8 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	if st.lost != nil {
-		return st.lost
+	if st.lost {
+		return st.why
 	}
 	for _, l := range st.Logins {
 		if l.State == "damaged" {
@@ -147,12 +148,15 @@ func (st *storeStatus) recovery(ctx context.Context, p *local.Place) {
 	recipients, err := p.Recovery(ctx)
 	switch {
 	case isLocked(err):
-		st.Locked, st.Because = true, err.Error()
+		st.lock(err)
 	case err != nil: // the key is lost, or is not that of the store
-		st.Locked, st.Because, st.lost = true, err.Error(), err
+		st.lock(err)
+		st.lost = true
 	}
 	st.Recovery = recipients
 }
+
+func (st *storeStatus) lock(why error) { st.Locked, st.Because, st.why = true, why.Error(), why }
 
 func isLocked(err error) bool {
 	return errors.Is(err, keystore.ErrLocked) || errors.Is(err, keystore.ErrDeclined) || errors.Is(err, keystore.ErrUnavailable)
@@ -168,7 +172,7 @@ func (st *storeStatus) login(ctx context.Context, store *keystore.Store, key key
 	t, err := store.Get(ctx, key.Name)
 	switch {
 	case isLocked(err):
-		st.Locked, st.Because = true, err.Error()
+		st.lock(err)
 		return l, nil
 	case errors.Is(err, keystore.ErrTampered), errors.Is(err, keystore.ErrCorrupt), errors.Is(err, keystore.ErrNoSeal):
 		l.State, l.Note = "damaged", err.Error()
@@ -258,7 +262,7 @@ func (a *app) printStatus(st storeStatus, now time.Time) error {
 		}
 	}
 	if st.Locked {
-		if err := a.printf("State:  locked: names only: %s\n", clean(st.Because)); err != nil {
+		if err := a.printf("State:  locked: names only%s\n", clean(a.lockedLine(st.why))); err != nil {
 			return err
 		}
 	}
@@ -275,6 +279,17 @@ func (a *app) printStatus(st storeStatus, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// lockedLine says what opens the store, or why it is locked if that is not clear.
+func (a *app) lockedLine(why error) string {
+	switch {
+	case errors.Is(why, local.ErrNobody):
+		return "; " + a.selfFor([2]string{"--store", a.store}) + " unlock opens it"
+	case errors.Is(why, local.ErrNoIdentity) && a.identityFile == "" && a.getenv("GLOBUS_KEYS_IDENTITY_FILE") == "":
+		return "; the file with the identity opens it: --identity-file FILE"
+	}
+	return ": " + why.Error()
 }
 
 func (k keyStatus) line() string {

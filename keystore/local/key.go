@@ -19,6 +19,9 @@ import (
 // the run names none or not the right one.
 var ErrNoIdentity = fmt.Errorf("%w", keystore.ErrLocked)
 
+// ErrNobody is the ErrLocked of a store behind a passphrase, when nobody can be asked.
+var ErrNobody = fmt.Errorf("%w", keystore.ErrLocked)
+
 // ErrPassphrase is the ErrLocked of a passphrase that was given and is wrong.
 var ErrPassphrase = identity.ErrPassphrase
 
@@ -84,8 +87,8 @@ func (p *Place) fromPerson(ctx context.Context, files []string, store keystore.S
 // errNoIdentityNamed is ErrNoIdentity when the run names none.
 var errNoIdentityNamed = &keystore.Error{Err: ErrNoIdentity, Detail: "its key is an identity file that every run must name"}
 
-// errNobody is the ErrLocked of a store that only a person can open.
-var errNobody = &keystore.Error{Err: keystore.ErrLocked, Detail: "its key is behind a passphrase, and nobody can be asked for it"}
+// errNobody is ErrNobody without a Prompt.
+var errNobody = &keystore.Error{Err: ErrNobody, Detail: "its key is behind a passphrase, and nobody can be asked for it"}
 
 // unasked is what the Prompt says where nobody can be asked after all.
 type unasked struct{ error }
