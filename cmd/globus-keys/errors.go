@@ -51,6 +51,7 @@ var outcomes = []struct {
 	{keystore.ErrCorrupt, 7, "{} restore --backup goes back to the state before the last change; last resort: {} reset moves the store aside"},
 	{keystore.ErrSubjectMismatch, 1, "keep the two apart: say --namespace NAME; or log out of the old one first"},
 	{keystore.ErrDeclined, 2, ""},
+	{errNoneChosen, 2, ""},
 	{local.ErrPassphrase, 5, "check the passphrase; if it is forgotten: the holder of a recovery recipient reads the records with age, or {store} reset moves the store aside, and a new login begins another"},
 	{local.ErrNoIdentity, 5, "name the file with the identity of this store: --identity-file FILE; with unlock it is named once for hours"},
 	{keystore.ErrLocked, 5, "{store} unlock, in a terminal, opens it for hours; or name a file that holds the passphrase: --passphrase-file FILE"},

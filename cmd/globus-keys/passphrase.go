@@ -22,7 +22,7 @@ they matter, log out, which revokes, and log in again.`,
 	}
 	cmd.AddCommand(
 		a.passphraseChange("set", "Let a passphrase open the store, besides what opens it now", local.Add, "the passphrase opens the store from now on"),
-		a.passphraseChange("change", "Put another passphrase in place of the one that opens the store", local.Replace, "the new passphrase opens the store from now on, and the old one does not"),
+		a.passphraseChange("change", "Put another passphrase in place of the one that opens the store", local.Replace, "the new passphrase opens the store from now on, and no other one does"),
 		a.passphraseChange("remove", "Let no passphrase open the store any more", local.Remove, "no passphrase opens the store any more"),
 	)
 	return cmd

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/globus-keys/globus-keys/internal/dialog"
 	"github.com/globus-keys/globus-keys/keystore"
@@ -39,29 +40,69 @@ func (a *app) inWindow(ctx context.Context, q local.Question) (keystore.Secret, 
 	if len(store) > most {
 		store = append([]rune("…"), store[len(store)-most:]...)
 	}
+	if q.New {
+		return a.newInWindow(ctx, string(store))
+	}
 	ask := dialog.Question{Label: "Passphrase:", Text: "The passphrase opens " + string(store)}
 	if q.Wrong {
 		ask.Error = "Wrong passphrase."
 	}
-	if q.New {
-		ask.Text = "A passphrase of 8 characters or more will protect " + string(store) +
-			"\nThere is no way back into it without the passphrase."
-		ask.Label, ask.Repeat = "New passphrase:", "The same again:"
-	}
 	return dialog.Ask(ctx, a.getenv, ask)
+}
+
+// What is said of a new passphrase that cannot be it, and how often it is.
+const (
+	underLength = "That is too short."
+	unequal     = "The two differ."
+	tries       = 3
+)
+
+var (
+	lengthWanted  = fmt.Sprintf("%d characters or more", local.MinPassphrase)
+	errNoneChosen = errors.New("no passphrase was chosen: they were too short, or typed in two ways, three times")
+)
+
+func short(s keystore.Secret) bool {
+	return utf8.RuneCountInString(s.Reveal()) < local.MinPassphrase
+}
+
+func (a *app) newInWindow(ctx context.Context, store string) (keystore.Secret, error) {
+	ask := dialog.Question{
+		Text:  "A passphrase of " + lengthWanted + " will protect " + store + "\nThere is no way back into it without the passphrase.",
+		Label: "New passphrase:", Repeat: "The same again:",
+	}
+	for range tries {
+		answer, err := dialog.Ask(ctx, a.getenv, ask)
+		switch {
+		case errors.Is(err, dialog.ErrDiffer):
+			ask.Error = unequal
+		case err == nil && short(answer):
+			ask.Error = underLength
+		default:
+			return answer, err
+		}
+	}
+	return keystore.Secret{}, errNoneChosen
 }
 
 func newPassphrase(ctx context.Context, t *terminal, q local.Question) (keystore.Secret, error) {
 	about := fmt.Sprintf("A passphrase will protect %s.\nThere is no way back into it without the passphrase.\n", clean(q.Store))
-	first, err := t.secret(ctx, about, "New passphrase, 8 characters or more: ")
-	if err != nil {
-		return first, err
+	for range tries {
+		first, err := t.secret(ctx, about, "New passphrase, "+lengthWanted+": ")
+		if err != nil {
+			return first, err
+		}
+		if short(first) {
+			about = underLength + "\n"
+			continue
+		}
+		again, err := t.secret(ctx, "", "The same again: ")
+		if err != nil || first.Equal(again) {
+			return first, err
+		}
+		about = unequal + "\n"
 	}
-	again, err := t.secret(ctx, "", "The same again: ")
-	if err == nil && !first.Equal(again) {
-		err = fmt.Errorf("the two passphrases differ: %w", keystore.ErrDeclined)
-	}
-	return first, err
+	return keystore.Secret{}, errNoneChosen
 }
 
 // confirm asks a question whose answer must be yes.

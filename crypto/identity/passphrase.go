@@ -23,7 +23,7 @@ const (
 
 	unlockTime = time.Second // what an unlock may cost on the machine that made the file
 
-	minPassphrase     = 8        // characters
+	MinPassphrase     = 8        // characters
 	MaxPassphraseFile = 16 << 10 // bytes: an identity file and the age format around it
 )
 
@@ -47,8 +47,8 @@ func SealPassphrase(id *Identity, store keystore.StoreID, passphrase keystore.Se
 	if store == (keystore.StoreID{}) {
 		return nil, invalid("a passphrase file needs a store")
 	}
-	if n := utf8.RuneCountInString(passphrase.Reveal()); n < minPassphrase {
-		return nil, invalid(fmt.Sprintf("the passphrase has %d characters, at least %d are needed", n, minPassphrase))
+	if n := utf8.RuneCountInString(passphrase.Reveal()); n < MinPassphrase {
+		return nil, invalid(fmt.Sprintf("the passphrase has %d characters, at least %d are needed", n, MinPassphrase))
 	}
 	factor, err := opts.workFactor()
 	if err != nil {

@@ -38,8 +38,8 @@ var defaults = limits{person: 2 * time.Minute, program: 10 * time.Second}
 // names that this system has for pinentries, that can show one. Programs are asked one
 // after the other, for some say only then that they need a terminal.
 //
-// The error wraps [keystore.ErrDeclined] if somebody says no, or types two different
-// passphrases; [keystore.ErrLocked] if there is no screen, no program that can show a
+// The error is [ErrDiffer] if somebody types two different passphrases, in a program that
+// does not mind; it wraps [keystore.ErrDeclined] if somebody says no; [keystore.ErrLocked] if there is no screen, no program that can show a
 // window, or nobody who answers within two minutes; it is ctx.Err() if ctx ends, which
 // closes the window.
 func Ask(ctx context.Context, getenv func(string) string, q Question) (keystore.Secret, error) {
@@ -67,6 +67,9 @@ func programs(getenv func(string) string) (paths []string) {
 	return paths
 }
 
+// ErrDiffer: a passphrase was to be typed twice, and was not.
+var ErrDiffer = errors.New("the two passphrases differ")
+
 var (
 	errSilence = errors.New("nobody has answered the dialog") // said by the program
 	errLate    = errors.New("it does not come up")
@@ -79,7 +82,7 @@ func (l limits) ask(ctx context.Context, programs []string, q Question) (keystor
 	for _, program := range programs {
 		secret, err := l.askWith(limited, program, q)
 		switch {
-		case err == nil || errors.Is(err, keystore.ErrDeclined):
+		case err == nil || errors.Is(err, keystore.ErrDeclined) || errors.Is(err, ErrDiffer):
 			return secret, err
 		case ctx.Err() != nil:
 			return keystore.Secret{}, ctx.Err()
@@ -116,7 +119,7 @@ func (l limits) askWith(ctx context.Context, program string, q Question) (keysto
 	}
 	again, _, err := p.get()
 	if err == nil && !first.Equal(again) {
-		err = fmt.Errorf("the two passphrases differ: %w", keystore.ErrDeclined)
+		err = ErrDiffer
 	}
 	return first, err
 }

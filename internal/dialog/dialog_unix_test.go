@@ -191,7 +191,7 @@ func TestAnswers(t *testing.T) {
 		"cancelled": {defaults, once, "", keystore.ErrDeclined, "cancelled"},
 		"closed":    {defaults, once, "", keystore.ErrDeclined, "cancelled"},
 		"fully":     {defaults, once, "", keystore.ErrDeclined, "cancelled"},
-		"differs":   {defaults, twice, "", keystore.ErrDeclined, "differ"},
+		"differs":   {defaults, twice, "", ErrDiffer, "differ"},
 
 		"time is over":   {defaults, once, "", keystore.ErrLocked, "nobody has answered the dialog within 2m0s"},
 		"nobody answers": {quick, once, "", keystore.ErrLocked, "nobody has answered the dialog within 1s"},

@@ -25,6 +25,9 @@ var ErrNobody = fmt.Errorf("%w", keystore.ErrLocked)
 // ErrPassphrase is the ErrLocked of a passphrase that was given and is wrong.
 var ErrPassphrase = identity.ErrPassphrase
 
+// MinPassphrase is how many characters a new passphrase has at least.
+const MinPassphrase = identity.MinPassphrase
+
 // maxKeyFile bounds identity and passphrase files, in bytes.
 const maxKeyFile = identity.MaxPassphraseFile
 

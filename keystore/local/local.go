@@ -138,7 +138,7 @@ type Prompt func(ctx context.Context, q Question) (keystore.Secret, error)
 // Question says which passphrase is wanted.
 type Question struct {
 	Store string // for people
-	New   bool   // a passphrase is being chosen: ask twice
+	New   bool   // a passphrase of MinPassphrase characters or more is being chosen: ask twice
 	Wrong bool   // the last answer did not open the store
 }
 

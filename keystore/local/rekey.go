@@ -65,7 +65,20 @@ const (
 // which must be removed first.
 func (p *Place) Rekey(ctx context.Context, c Change) (err error) {
 	erase.Do(func() { err = p.rekey(ctx, c) })
-	return keystore.Annotate(err, keystore.Error{Op: "rekey", Store: p.path})
+	return keystore.Annotate(err, keystore.Error{Op: c.what(), Store: p.path})
+}
+
+// what is what somebody calls the change.
+func (c Change) what() string {
+	switch c.Passphrase {
+	case Add:
+		return "set the passphrase"
+	case Replace:
+		return "change the passphrase"
+	case Remove:
+		return "remove the passphrase"
+	}
+	return "rekey"
 }
 
 func (p *Place) rekey(ctx context.Context, c Change) error {
@@ -140,7 +153,7 @@ type rekeying struct {
 // made yet.
 func (p *Place) plan(ctx context.Context, c Change) (*rekeying, error) {
 	r := &rekeying{now: p.opts.Clock}
-	if err := p.own(ctx); err != nil {
+	if err := p.own(ctx, c); err != nil {
 		return nil, err
 	}
 	err := p.adapter.View(ctx, func(v keystore.Reader) (err error) {
@@ -170,9 +183,13 @@ func (p *Place) plan(ctx context.Context, c Change) (*rekeying, error) {
 
 // own has the store opened by its identity, which is asked for although the agent may
 // have the key: what is read under a lock shall not depend on who can lose it.
-func (p *Place) own(ctx context.Context) error {
+// Nobody is asked for a change that cannot be made.
+func (p *Place) own(ctx context.Context, c Change) error {
 	h, _, err := p.locked(ctx)
 	if err != nil {
+		return err
+	}
+	if _, err := c.kinds(h); err != nil {
 		return err
 	}
 	if _, err := p.key(ctx, h); err != nil {
