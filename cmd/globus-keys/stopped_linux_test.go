@@ -14,7 +14,7 @@ import (
 // are given at once. The stopped one takes its answer in when it goes on, though its
 // time was over before; several of them, since that was a matter of luck once.
 func TestBehindAStoppedCommand(t *testing.T) {
-	for n := range 8 {
+	for n := range 4 {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel() // it waits for most of its time
 			behindAStoppedCommand(t)
