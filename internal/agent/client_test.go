@@ -145,6 +145,8 @@ func (c *cancelled) Read([]byte) (int, error) {
 	return 0, os.ErrDeadlineExceeded
 }
 
+func (c *cancelled) RemoteAddr() net.Addr { return &net.UnixAddr{Net: "unix"} }
+
 func (c *cancelled) Close() error { return nil }
 
 // TestCallerThatGoesBetweenWritingAndReading is not forgotten.
