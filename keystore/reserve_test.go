@@ -265,3 +265,31 @@ func TestLockedDuringALogout(t *testing.T) {
 		t.Errorf("%v, want ErrLocked", err)
 	}
 }
+
+// spoilt is a lockable's adapter, of which some records cannot be read.
+type spoilt struct {
+	writable
+	d *damaged
+}
+
+func (a spoilt) View(ctx context.Context, fn func(keystore.Reader) error) error {
+	return a.d.View(ctx, fn)
+}
+
+func (a spoilt) Update(ctx context.Context, fn func(keystore.Writer) error) error {
+	return a.d.Update(ctx, fn)
+}
+
+// TestReservedBesideADamagedRecord: an account that cannot be read is no reason not to
+// renew a login, here as little as where the key cannot be lost.
+func TestReservedBesideADamagedRecord(t *testing.T) {
+	l := newLockable(t, true)
+	a, err := fileadapter.Open(l.path, l.unseal, nil)
+	l.ok(err)
+	w := writable{a, l}
+	d := &damaged{StorageAdapter: w, errs: map[keystore.RecordKey]error{accountKey: &keystore.Error{Key: accountKey, Err: keystore.ErrTampered}}}
+	s := keystore.New(spoilt{w, d}, &keystore.Options{Warn: func(err error) { t.Log(err) }})
+	if got, err := s.Refresh(t.Context(), "rs", over, l.issuer.renew, nil); err != nil || got.RefreshToken.Reveal() != "FakeRefresh1" {
+		t.Errorf("%q, %v", got.RefreshToken.Reveal(), err)
+	}
+}

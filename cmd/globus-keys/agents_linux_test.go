@@ -150,6 +150,9 @@ func TestAgentOutlivesSignals(t *testing.T) {
 			h := unlockable(t)
 			h.unlock()
 			answer := h.agent()
+			if ignored := h.ignored(answer.PID); ignored&(1<<(syscall.SIGHUP-1)) == 0 { // one that ends it need not have ended it yet
+				t.Errorf("the agent heeds SIGHUP: it ignores %#x", ignored)
+			}
 			if err := syscall.Kill(answer.PID, syscall.SIGHUP); err != nil {
 				t.Fatal(err)
 			}
@@ -170,6 +173,16 @@ func TestAgentOutlivesSignals(t *testing.T) {
 			h.exitsWith(3, "agent", "status")
 		})
 	}
+}
+
+// ignored are the signals that a process ignores, a bit for each.
+func (h *home) ignored(pid int) (signals uint64) {
+	h.Helper()
+	_, rest, _ := strings.Cut(h.read(fmt.Sprintf("/proc/%d/status", pid)), "\nSigIgn:")
+	if _, err := fmt.Sscanf(rest, "%x", &signals); err != nil {
+		h.Fatal(err)
+	}
+	return signals
 }
 
 func sessionOf(pid int) (sid int, err error) {

@@ -97,7 +97,7 @@ func TestHeldKeyThatIsAnothers(t *testing.T) {
 func TestReservationOutlivesTheKey(t *testing.T) {
 	own, far, r := held(t)
 	other := keystore.RecordKey{Namespace: testKey.Namespace, Kind: testKey.Kind, Name: "other"}
-	before, unread := sealed(t, own, testKey, testData), sealed(t, own, testKey, testData)
+	before, unread, others := sealed(t, own, testKey, testData), sealed(t, own, testKey, testData), sealed(t, own, other, testData)
 	ctx, err := far.Reserve(context.Background(), testKey)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestReservationOutlivesTheKey(t *testing.T) {
 	if _, err := far.Open(ctx, testKey, before); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := far.Open(ctx, other, sealed(t, own, other, testData)); err != nil {
+	if _, err := far.Open(ctx, other, others); err != nil {
 		t.Fatal(err)
 	}
 	r.locked = true
@@ -134,7 +134,7 @@ func TestReservationOutlivesTheKey(t *testing.T) {
 		"without it":          func() error { _, err := far.Open(context.Background(), testKey, before); return err },
 		"not opened before":   func() error { _, err := far.Open(ctx, testKey, unread); return err },
 		"of another record":   func() error { _, err := far.Seal(ctx, other, testData); return err },
-		"another opened once": func() error { _, err := far.Open(ctx, other, sealed(t, own, other, testData)); return err },
+		"another opened once": func() error { _, err := far.Open(ctx, other, others); return err },
 		"reserved again":      func() error { _, err := far.Reserve(ctx, testKey); return err },
 	} {
 		if err := fails(); !errors.Is(err, keystore.ErrLocked) {

@@ -78,6 +78,32 @@ func (m *machine) keys(opts *Options) (names []string) {
 	return names
 }
 
+// TestRekeyWithoutTheAgent, by a process that does not find it: what the agent has is
+// no key of the store any more, which is locked, and nothing is wrong with the agent.
+func TestRekeyWithoutTheAgent(t *testing.T) {
+	m := withRuntime(t)
+	m.serve()
+	knows, asks := m.behind("a fine passphrase")
+	m.unlock(knows, UnlockOptions{})
+	elsewhere := *knows
+	elsewhere.Getenv = func(name string) string {
+		if value := m.env[name]; value != m.env["XDG_RUNTIME_DIR"] {
+			return value
+		}
+		return m.home
+	}
+	if err := m.find(&elsewhere).Rekey(t.Context(), Change{}); err != nil {
+		t.Fatal(err)
+	}
+	said := saying(asks)
+	gets(t, m.find(asks).Store(), "", keystore.ErrLocked)
+	if n := len(m.keys(asks)); n != 1 || said() != "" {
+		t.Errorf("the agent has %d keys; said %q", n, said())
+	}
+	m.unlock(knows, UnlockOptions{})
+	m.mustGet(asks, "FakeOne")
+}
+
 // TestRekeyThatFails leaves the agent the key that the store has.
 func TestRekeyThatFails(t *testing.T) {
 	m := withRuntime(t)
@@ -224,18 +250,23 @@ func TestAgentThatIsOfNoUse(t *testing.T) {
 			m := withRuntime(t)
 			_, asks := m.behind("a fine passphrase")
 			place(t, m)
+said := saying(asks)
 			s := m.find(asks).Store()
 			_, err := s.Get(t.Context(), "rs")
+			_, again := s.Get(t.Context(), "rs")
+			if text := said(); strings.Count(text, "the agent is of no use") != 1 {
+				t.Errorf("a process that stays open said %q", text)
+			}
 			asks.Prompt = func(context.Context, Question) (keystore.Secret, error) {
 				return keystore.Secret{}, fmt.Errorf("there is no terminal: %w", keystore.ErrLocked)
 			}
 			_, unasked := m.find(asks).Store().Get(t.Context(), "rs")
-			for _, err := range []error{err, unasked} {
+			for _, err := range []error{err, again, unasked} {
 				if !errors.Is(err, keystore.ErrUnavailable) || errors.Is(err, keystore.ErrTampered) {
 					t.Errorf("without another way: %v, want ErrUnavailable", err)
 				}
 			}
-			said := saying(asks)
+			said = saying(asks)
 			m.env["GLOBUS_KEYS_PASSPHRASE_FILE"] = m.file("words", "a fine passphrase\n")
 			m.mustGet(asks, "FakeOne")
 			if text := said(); strings.Count(text, "the agent is of no use") != 1 {

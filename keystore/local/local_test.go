@@ -203,12 +203,13 @@ func filesBelow(t *testing.T, root string) []string {
 func TestIdentityFileOfAnotherStoreIsRefused(t *testing.T) {
 	m := newMachine(t)
 	opts := m.options()
-	opts.IdentityFile = m.file("key", string(identity.FormatFile(newIdentity(t), keystore.StoreID{1})))
+	id := newIdentity(t)
+	opts.IdentityFile = m.file("key", string(identity.FormatFile(id, keystore.StoreID{1})))
 	if err := m.find(opts).Store().Put(t.Context(), login("FakeOne")); err != nil {
 		t.Fatal(err)
 	}
 	for name, file := range map[string][]byte{
-		"of another store by its own words": identity.FormatFile(newIdentity(t), keystore.StoreID{2}),
+		"of another store by its own words": identity.FormatFile(id, keystore.StoreID{2}),
 		"that opens nothing here":           identity.FormatFile(newIdentity(t), keystore.StoreID{}),
 	} {
 		opts := m.options()

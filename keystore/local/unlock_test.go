@@ -96,6 +96,23 @@ func TestUnlockByAnIdentityFile(t *testing.T) {
 	m.mustGet(asks, "FakeOne")
 }
 
+// TestUnlockOfAPlantedSlot: the key opens the records, and is handed to nobody.
+func TestUnlockOfAPlantedSlot(t *testing.T) {
+	m := withRuntime(t)
+	m.serve()
+	knows, _ := m.behind("a fine passphrase")
+	m.editSlots(m.find(knows), func(slots []map[string]string) []map[string]string {
+		return append(slots, map[string]string{"kind": "keychain", "item": "v1/x"})
+	})
+	knows.Key = keystore.SlotPassphrase
+	if _, err := m.find(knows).Unlock(t.Context(), UnlockOptions{}); !errors.Is(err, keystore.ErrTampered) {
+		t.Errorf("%v, want ErrTampered", err)
+	}
+	if n := len(m.keys(knows)); n != 0 {
+		t.Errorf("the agent has %d keys", n)
+	}
+}
+
 // TestUnlockThatCannotBe, and whom it has asked by then.
 func TestUnlockThatCannotBe(t *testing.T) {
 	for name, c := range map[string]struct {
