@@ -202,7 +202,9 @@ func TestAgentInTheForeground(t *testing.T) {
 	h := unlockable(t)
 	r := h.start("agent", "run", "--verbose")
 	r.until("serves")
-	h.exitsWith(6, "agent", "run")
+	if _, said := h.exitsWith(6, "agent", "run"); !strings.Contains(said, "hint: globus-keys agent status") {
+		t.Errorf("a second one says:\n%s", said)
+	}
 	h.unlock()
 	if out := h.must("token", "transfer"); !strings.Contains(out, "FakeAccessDesktop") {
 		t.Errorf("token: %q", out)

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
 )
@@ -121,6 +123,40 @@ func TestEndOfInput(t *testing.T) {
 		s.ends(end.code, end.words)
 		s.echoes(true, fmt.Sprintf("after %q", keys))
 		s.hides(passphraseOfHome)
+	}
+}
+
+// TestAnswerWithoutEnd: what ^D makes one answer has its limit.
+func TestAnswerWithoutEnd(t *testing.T) {
+	h := asking(t)
+	s := h.at(h.globusKeys(), "token", "transfer")
+	s.until("Passphrase for ")
+	for range 3 {
+		s.types(strings.Repeat("x", maxAnswer/2) + "\x04")
+		h.waitFor("the end of what was typed", func() bool {
+			unread, err := unix.IoctlGetInt(int(s.tty.Fd()), unix.TIOCINQ)
+			return err != nil || unread == 0
+		})
+	}
+	s.ends(1, "the answer: too large")
+}
+
+// TestNobodyIsAsked at a terminal by who has said so, in a flag or a variable.
+func TestNobodyIsAsked(t *testing.T) {
+	h := asking(t)
+	for _, c := range []struct {
+		variable string
+		args     []string
+	}{
+		{"", []string{"token", "transfer", "--no-prompt"}},
+		{"GLOBUS_KEYS_NO_PROMPT=1", []string{"token", "transfer"}},
+		{"", []string{"unlock", "--no-prompt"}},
+	} {
+		quiet := *h
+		quiet.env = append([]string{c.variable}, h.env...)
+		s := quiet.at(h.globusKeys(), c.args...)
+		s.ends(5, "nobody can be asked", "hint: ")
+		s.hides("Passphrase for")
 	}
 }
 

@@ -250,7 +250,7 @@ func TestAgentThatIsOfNoUse(t *testing.T) {
 			m := withRuntime(t)
 			_, asks := m.behind("a fine passphrase")
 			place(t, m)
-said := saying(asks)
+			said := saying(asks)
 			s := m.find(asks).Store()
 			_, err := s.Get(t.Context(), "rs")
 			_, again := s.Get(t.Context(), "rs")
