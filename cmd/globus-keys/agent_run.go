@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
 	"net"
@@ -29,7 +28,7 @@ type serving struct {
 }
 
 func (a *app) agentRunCommand() *cobra.Command {
-	s := &serving{app: a}
+	s := &serving{app: a, linger: 10 * time.Minute}
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Be the agent, until a signal or agent stop ends it",
@@ -45,7 +44,7 @@ Of a request nothing is logged but its kind.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	f := cmd.Flags()
-	f.DurationVar(&s.linger, "linger", 10*time.Minute, "how long it stays while no store is unlocked; 0: for ever")
+	f.Var(period{to: &s.linger, flag: "linger", such: "10m, or 0 for ever", max: forever}, "linger", "how long it stays while no store is unlocked; 0: for ever")
 	f.BoolVar(&s.verbose, "verbose", false, "log each request, and what locks stores, to standard error")
 	f.BoolVar(&s.announce, "announce", false, "tell whoever starts it that it serves, and go on without a terminal")
 	f.MarkHidden("announce")
@@ -53,9 +52,6 @@ Of a request nothing is logged but its kind.`,
 }
 
 func (s *serving) run(ctx context.Context) error {
-	if s.linger < 0 {
-		return usageError{fmt.Errorf("--linger is a time such as 10m, or 0")}
-	}
 	if s.announce {
 		signal.Ignore(syscall.SIGHUP) // the end of a terminal is not its
 	}

@@ -148,7 +148,12 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if ours, ok := errors.AsType[usageError](err); ok { // without what pflag says around it
+			return ours
+		}
+		return usageError{err}
+	})
 	f := root.PersistentFlags()
 	f.StringVar(&a.store, "store", "", "the `store`, as file:PATH or keychain:NAME (default $GLOBUS_KEYS_STORE, else your own)")
 	f.StringVar(&a.namespace, "namespace", "", "the `namespace` of the login (default $GLOBUS_KEYS_NAMESPACE, else DEFAULT)")

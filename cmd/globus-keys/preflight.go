@@ -33,14 +33,14 @@ so under [sessions]. An administrator, or a policy that nobody has written
 down, can end a login sooner.`,
 		Example: "  globus-keys preflight --for 72h transfer && sbatch job.sh",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if needed <= 0 {
+			if needed == 0 {
 				return usageError{fmt.Errorf("--for says how long the logins are needed, such as 72h")}
 			}
 			return a.preflight(cmd.Context(), args, needed, asJSON)
 		},
 		ValidArgsFunction: a.completeResourceServers,
 	}
-	cmd.Flags().DurationVar(&needed, "for", 0, "how long the logins are needed, such as 72h")
+	cmd.Flags().Var(period{to: &needed, flag: "for", such: "72h or 3d", min: 1, max: forever}, "for", "how long the logins are needed, such as 72h or 3d")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "answer in JSON")
 	return cmd
 }

@@ -39,16 +39,13 @@ is 8 if the token does not last for --min-ttl.`,
 			if !slices.Contains(tokenFormats, format) {
 				return usageError{fmt.Errorf("--format is one of %s", strings.Join(tokenFormats, ", "))}
 			}
-			if minTTL < 0 {
-				return usageError{fmt.Errorf("--min-ttl is not negative")}
-			}
 			return a.token(cmd.Context(), oauth.ResourceServer(args[0]), format, minTTL)
 		},
 		ValidArgsFunction: a.completeResourceServer,
 	}
 	cmd.Flags().StringVar(&format, "format", "raw", "`form` of the answer: raw, header, json or env")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "the same as --format json")
-	cmd.Flags().DurationVar(&minTTL, "min-ttl", 0, "how long it must be good at least, such as 5m (default: a minute, or half of its life)")
+	cmd.Flags().Var(period{to: &minTTL, flag: "min-ttl", such: "5m", max: forever}, "min-ttl", "how long it must be good at least, such as 5m (default: a minute, or half of its life)")
 	cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(tokenFormats, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

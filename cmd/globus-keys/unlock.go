@@ -19,11 +19,11 @@ import (
 type unlocking struct {
 	*app
 	ttl, idle  time.Duration
-	descriptor int // with the passphrase; -1: none
+	descriptor string // with the passphrase, as fd:N; "": none
 }
 
 func (a *app) unlockCommand() *cobra.Command {
-	u := &unlocking{app: a}
+	u := &unlocking{app: a, ttl: local.DefaultTTL, idle: time.Hour}
 	cmd := &cobra.Command{
 		Use:   "unlock",
 		Short: "Open the store for hours: its passphrase is typed once",
@@ -47,9 +47,12 @@ shown, and the store is tried. The times are the keychain's own then.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	f := cmd.Flags()
-	f.DurationVar(&u.ttl, "ttl", local.DefaultTTL, "how long the store stays unlocked at most: 1s to 720h")
-	f.DurationVar(&u.idle, "idle", time.Hour, "how long it stays unlocked while nobody uses it: 1s to 720h; 0: no limit")
-	f.IntVar(&u.descriptor, "passphrase-fd", -1, "read the passphrase from this open descriptor `N`, as --passphrase-file fd:N does")
+	const most = agent.MaxTTL
+	f.Var(period{to: &u.ttl, flag: "ttl", such: "8h or 30m, 1s to 30d", min: time.Second, max: most},
+		"ttl", "how long the store stays unlocked at most: 1s to 30d")
+	f.Var(period{to: &u.idle, flag: "idle", such: "1h, 1s to 30d, or 0 for no limit", min: time.Second, max: most, zero: true},
+		"idle", "how long it stays unlocked while nobody uses it: 1s to 30d; 0: no limit")
+	f.Var(descriptor{&u.descriptor, "passphrase-fd"}, "passphrase-fd", "read the passphrase from this open descriptor `N`, as --passphrase-file fd:N does")
 	return cmd
 }
 
@@ -97,26 +100,16 @@ func (u *unlocking) unlessUsed() string {
 	return ", or until nobody has used it for " + roughly(u.idle)
 }
 
-// checkFlags refuses times that no agent takes, and makes one of the two ways to name
-// a descriptor.
+// checkFlags makes one of the two ways to name a descriptor.
 func (u *unlocking) checkFlags() error {
-	inRange := func(d time.Duration) bool { return d >= time.Second && d <= agent.MaxTTL }
 	switch {
-	case !inRange(u.ttl):
-		return usageError{fmt.Errorf("--ttl is a time from 1s to %s, such as 8h", maxTTL)}
-	case u.idle != 0 && !inRange(u.idle):
-		return usageError{fmt.Errorf("--idle is a time from 1s to %s, such as 1h, or 0 for no limit", maxTTL)}
-	case u.descriptor < -1:
-		return usageError{fmt.Errorf("--passphrase-fd is the number of an open descriptor, such as 0")}
-	case u.descriptor >= 0 && u.passphraseFile != "":
+	case u.descriptor != "" && u.passphraseFile != "":
 		return usageError{fmt.Errorf("--passphrase-fd and --passphrase-file name two passphrases: say one")}
-	case u.descriptor >= 0:
-		u.passphraseFile = fmt.Sprintf("fd:%d", u.descriptor)
+	case u.descriptor != "":
+		u.passphraseFile = u.descriptor
 	}
 	return nil
 }
-
-var maxTTL = fmt.Sprintf("%dh", agent.MaxTTL/time.Hour)
 
 // needsPassphrase is for what no agent helps with.
 func needsPassphrase(err error) error {
