@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strings"
 	"syscall"
@@ -74,7 +75,7 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	code, hint := a.outcome(err)
 	var usage usageError
 	if errors.As(err, &usage) || isUsage(err) {
-		code, hint = 2, cmd.CommandPath()+" --help"
+		code, hint = 2, cmp.Or(meant(cmd, err), cmd.CommandPath()+" --help")
 	}
 	if integrity(err) && strings.HasPrefix(a.storeName(), "keychain:") { // which has no backup
 		hint = "{} verify checks every record; import --overwrite or a new login replaces a damaged one, {} remove removes it; last resort: {} reset"
@@ -175,6 +176,21 @@ func isUsage(err error) bool {
 		}
 	}
 	return false
+}
+
+// meant are the commands whose name is like the unknown one, "" if there are none. Cobra
+// would say so in several lines.
+func meant(cmd *cobra.Command, err error) string {
+	var typed string
+	if n, _ := fmt.Sscanf(err.Error(), "unknown command %q", &typed); n != 1 || typed == "" {
+		return ""
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	names := cmd.SuggestionsFor(typed)
+	for i, name := range names {
+		names[i] = cmd.CommandPath() + " " + name
+	}
+	return strings.Join(names, ", or ")
 }
 
 func (a *app) storeName() string { return cmp.Or(a.store, a.getenv("GLOBUS_KEYS_STORE")) }

@@ -144,9 +144,10 @@ store, and gives their access tokens to scripts and programs.
 
 Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 5 locked, 6 unavailable or busy, 7 integrity failure, 8 expires too soon.`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+		SilenceErrors:      true,
+		SilenceUsage:       true,
+		DisableSuggestions: true, // meant has them
+		CompletionOptions:  cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		if ours, ok := errors.AsType[usageError](err); ok { // without what pflag says around it
