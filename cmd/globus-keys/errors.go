@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/globus-keys/globus-keys/internal/agent"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/local"
@@ -56,6 +57,7 @@ var outcomes = []struct {
 	{local.ErrPassphrase, 5, "check the passphrase; if it is forgotten: the holder of a recovery recipient reads the records with age, or {store} reset moves the store aside, and a new login begins another"},
 	{local.ErrNoIdentity, 5, "name the file with the identity of this store: --identity-file FILE; with unlock it is named once for hours"},
 	{keystore.ErrLocked, 5, "{store} unlock, in a terminal, opens it for hours; or name a file that holds the passphrase: --passphrase-file FILE"},
+	{agent.ErrFull, 6, "globus-keys agent status names the stores that are unlocked; globus-keys --store STORE lock locks one of them, globus-keys lock --all all"},
 	{keystore.ErrBusy, 6, "another process is at work on the store; try again"},
 	{context.DeadlineExceeded, 6, "try again"},
 	{keystore.ErrReadOnly, 6, "make the directory of the store writable, or name another store with --store file:PATH"},

@@ -4,7 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/globus-keys/globus-keys/internal/agent"
+	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // TestJoinedErrorsAreLines: each error has a line of its own, and none can make up
@@ -28,5 +34,15 @@ func TestJoinedErrorsAreLines(t *testing.T) {
 				t.Errorf("told is %q, want %q", told.String(), c.want)
 			}
 		})
+	}
+}
+
+// TestHintForAFullAgent: it is not another process that is at work.
+func TestHintForAFullAgent(t *testing.T) {
+	var told bytes.Buffer
+	a := app{ui: ui{err: &told}, getenv: func(string) string { return "" }}
+	code := a.fail(&cobra.Command{}, &keystore.Error{Op: "unlock", Err: agent.ErrFull})
+	if code != 6 || !strings.Contains(told.String(), "hint: globus-keys agent status names the stores") {
+		t.Errorf("exit code %d, and told is %q", code, told.String())
 	}
 }

@@ -38,7 +38,7 @@ type Terms struct {
 // Unlock hands a key over. place is the name of the store for people, as Status
 // returns it: the end of one that is longer than 160 bytes, with "?" for what cannot
 // be printed. Keys of the store that the agent has stay, the newest four of them.
-// ErrBusy: the agent has as many keys as it can hold.
+// ErrFull: it has as many keys as it can hold.
 func (c *Client) Unlock(ctx context.Context, key seal.Key, place string, t Terms) error {
 	return c.hand(ctx, key, request{Place: placeFor(place), TTL: seconds(t.TTL), Idle: seconds(t.Idle)})
 }

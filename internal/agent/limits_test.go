@@ -40,7 +40,7 @@ func TestStatusOfAsManyKeysAsFit(t *testing.T) {
 	n := 0
 	for ; ; n++ {
 		err := c.Unlock(ctx, numbered(n), strings.Repeat(`\`, 5000), terms)
-		if errors.Is(err, keystore.ErrBusy) {
+		if errors.Is(err, agent.ErrFull) {
 			break
 		}
 		if err != nil {

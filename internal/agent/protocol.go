@@ -93,8 +93,11 @@ const (
 	codeBusy    = "busy"    // too many keys
 )
 
+// ErrFull is the ErrBusy of an agent that has as many keys as it can hold.
+var ErrFull = fmt.Errorf("%w", keystore.ErrBusy)
+
 // codes are what errors become on the wire, and what becomes of them there.
-var codes = map[string]error{codeLocked: keystore.ErrLocked, codeInvalid: keystore.ErrInvalid, codeBusy: keystore.ErrBusy}
+var codes = map[string]error{codeLocked: keystore.ErrLocked, codeInvalid: keystore.ErrInvalid, codeBusy: ErrFull}
 
 func refusal(err error) answer {
 	code, detail := codeInvalid, err.Error()

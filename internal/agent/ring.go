@@ -118,7 +118,7 @@ func (r *ring) put(name keyName, secret []byte, h heldKey) error {
 	r.remove(func(n keyName, _ *heldKey) bool { return n == name })
 	r.makeRoom(name.store)
 	if len(r.free) == 0 {
-		return &keystore.Error{Err: keystore.ErrBusy, Detail: "it holds as many keys as it can: lock a store"}
+		return &keystore.Error{Err: ErrFull, Detail: "it holds as many keys as it can: lock a store"}
 	}
 	h.slot, r.free = r.free[0], r.free[1:]
 	r.count++
