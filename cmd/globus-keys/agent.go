@@ -66,7 +66,11 @@ func (a *app) startAgent(ctx context.Context) error {
 		err = &keystore.Error{Op: "start the agent", Err: keystore.ErrUnavailable, Detail: err.Error()}
 		return hinted{err, "do without unlock: each command takes --passphrase-file FILE"}
 	}
-	return agent.Start(ctx, a.getenv, append([]string{program}, agentWords...)...)
+	err = agent.Start(ctx, a.getenv, append([]string{program}, agentWords...)...)
+	if err != nil && ctx.Err() == nil {
+		err = hinted{err, "globus-keys agent run shows whether one can run here; without one each command takes --passphrase-file FILE"}
+	}
+	return err
 }
 
 // agentHint says what to do if it is the agent that err is about.

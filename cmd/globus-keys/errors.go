@@ -61,6 +61,7 @@ var outcomes = []struct {
 	{keystore.ErrBusy, 6, "another process is at work on the store; try again"},
 	{context.DeadlineExceeded, 6, "try again"},
 	{keystore.ErrReadOnly, 6, "make the directory of the store writable, or name another store with --store file:PATH"},
+	{local.ErrNoFile, 6, "check what names it: an option, or $GLOBUS_KEYS_PASSPHRASE_FILE or $GLOBUS_KEYS_IDENTITY_FILE"},
 	{keystore.ErrUnavailable, 6, ""},
 	{fs.ErrPermission, 6, "run it as the user whose file that is, with HOME as that user's (sudo can leave another's), or name another store with --store file:PATH"},
 	{syscall.ENOSPC, 6, "make room on the disk of the store, and try again"},

@@ -157,7 +157,8 @@ func (a *app) settings() (*settings.Settings, error) {
 }
 
 // each does something for several logins and goes on past errors, which it tells.
-// The first one decides the exit code. It ends with ctx.
+// The first one decides the exit code. It ends with ctx, and when nobody opens the store:
+// that is so for the next ones too, and is told once.
 func (a *app) each(ctx context.Context, servers []string, do func(resourceServer string) error) error {
 	var first error
 	failed := 0
@@ -169,11 +170,18 @@ func (a *app) each(ctx context.Context, servers []string, do func(resourceServer
 		if err == nil {
 			continue
 		}
+		shut := errors.Is(err, keystore.ErrLocked) || errors.Is(err, keystore.ErrDeclined)
+		if shut && first == nil {
+			return err
+		}
 		if failed++; first == nil {
 			first = err
 			continue
 		}
 		a.complain(err)
+		if shut {
+			return first
+		}
 	}
 	if failed > 1 {
 		a.say("%d of %d logins failed", failed, len(servers))

@@ -3,6 +3,7 @@ package local
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -15,6 +16,9 @@ import (
 	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 )
+
+// ErrNoFile is the ErrUnavailable of a file that the run names and that is not there.
+var ErrNoFile = fmt.Errorf("%w", keystore.ErrUnavailable)
 
 // readGiven reads a file that holds a key and was named by the run: a path, or "fd:N".
 func readGiven(name string, getenv func(string) string) ([]byte, error) {
@@ -37,7 +41,7 @@ func readBy(read reading, name string, getenv func(string) string) ([]byte, erro
 	}
 	data, err := readGivenFile(read, name, getenv)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = &keystore.Error{Err: keystore.ErrUnavailable, Detail: "the file with the key is not there"}
+		err = &keystore.Error{Err: ErrNoFile, Detail: "the file with the key is not there"}
 	}
 	if err == nil && len(data) > maxKeyFile {
 		err = &keystore.Error{Err: keystore.ErrTooLarge, Detail: "it is too long for a key or passphrase"}

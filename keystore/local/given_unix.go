@@ -58,7 +58,7 @@ func checkGiven(info fs.FileInfo, managed bool) error {
 func openDescriptor(n uintptr) (*os.File, error) {
 	flags, err := unix.FcntlInt(n, unix.F_GETFD, 0)
 	if err != nil || flags&unix.FD_CLOEXEC != 0 {
-		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: "this process was not started with that descriptor open"}
+		return nil, &keystore.Error{Err: keystore.ErrInvalid, Detail: fmt.Sprintf("this process was not started with that descriptor open, as by %d<FILE", n)}
 	}
 	return os.NewFile(n, ""), nil
 }
