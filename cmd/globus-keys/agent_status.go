@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/globus-keys/globus-keys/internal/agent"
+	"github.com/globus-keys/globus-keys/internal/rundir"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -39,6 +41,7 @@ type agentAnswer struct {
 	PID     int             `json:"pid,omitempty"`
 	Socket  string          `json:"socket,omitempty"`
 	Stores  []unlockedStore `json:"stores"`
+	Looked  []string        `json:"looked_in,omitempty"` // if none is running: directories
 }
 
 type unlockedStore struct {
@@ -63,11 +66,19 @@ func unlocked(k agent.KeyStatus, now time.Time) unlockedFor {
 }
 
 func (u unlockedFor) line(now time.Time) string {
-	line := "unlocked until " + clock(time.Unix(u.Until, 0), now)
+	line := "unlocked " + till(time.Unix(u.Until, 0), now)
 	if u.Idle > 0 && u.IdleUntil < u.Until {
-		line += ", or " + clock(time.Unix(u.IdleUntil, 0), now) + " if nobody uses it before"
+		line += ", or " + till(time.Unix(u.IdleUntil, 0), now) + " if nobody uses it before"
 	}
 	return line
+}
+
+// till says when something ends, or how soon.
+func till(t, now time.Time) string {
+	if left := t.Sub(now); left < 2*time.Minute {
+		return "for " + roughly(max(left, 0))
+	}
+	return "until " + clock(t, now)
 }
 
 // clock says a time as people do who know what day it is.
@@ -90,6 +101,9 @@ func (a *app) agentStatus(ctx context.Context, asJSON bool) error {
 	if err != nil && !none {
 		return err
 	}
+	if none {
+		answer.Looked, _ = rundir.Places(a.getenv) // agent.Open has them
+	}
 	switch {
 	case asJSON:
 		err = a.printJSON(answer)
@@ -99,7 +113,7 @@ func (a *app) agentStatus(ctx context.Context, asJSON bool) error {
 		err = a.printAgent(answer, time.Now())
 	}
 	if err == nil && none {
-		err = hinted{noAgent{}, "globus-keys unlock starts one"}
+		err = hinted{noAgent{}, "globus-keys unlock starts one; it was looked for in " + strings.Join(answer.Looked, ", ")}
 	}
 	return err
 }

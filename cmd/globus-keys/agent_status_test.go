@@ -22,3 +22,20 @@ func TestStoreWithTwoKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatEndsSoon is told in seconds: two times of one minute would look the same.
+func TestWhatEndsSoon(t *testing.T) {
+	now := time.Date(2030, 1, 2, 14, 25, 0, 0, time.UTC)
+	in := func(d time.Duration) int64 { return now.Add(d).Unix() }
+	for want, u := range map[string]unlockedFor{
+		"unlocked for 20 seconds, or for 10 seconds if nobody uses it before": {Until: in(20 * time.Second), Idle: 10, IdleUntil: in(10 * time.Second)},
+		"unlocked for 0 seconds": {Until: in(-time.Second)},
+	} {
+		if got := u.line(now); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if got := till(now.Add(time.Hour), now); got != "until 15:25" {
+		t.Errorf("in an hour: %q", got)
+	}
+}

@@ -18,7 +18,8 @@ func (a *app) lockCommand() *cobra.Command {
 		Short: "Lock the store that unlock has opened",
 		Long: `Lock the store that unlock has opened, or with --all every store of yours on this
 machine. The key is erased at once; a login that is being renewed at this moment is
-stored all the same. That nothing was unlocked is no error.
+stored all the same. That nothing was unlocked is no error; of a store that does not
+exist the exit code is 3.
 
 The OS keychain is not locked: its own program does that.`,
 		Args: cobra.NoArgs,

@@ -65,6 +65,10 @@ func Find(getenv func(string) string) ([]string, error) {
 // names is the only place then, and the tester's own agent is none of theirs.
 var FirstOnly = false
 
+// Places returns where the directory is, or can be: Make's first. It looks whether those
+// above it are the user's.
+func Places(getenv func(string) string) ([]string, error) { return places(getenv) }
+
 func places(getenv func(string) string) ([]string, error) {
 	dirs, err := locate(getenv)
 	if FirstOnly && len(dirs) > 1 {
