@@ -28,8 +28,8 @@ say which will not, and why: exit code 8, or 4 if one is over already.
 
 What is known without asking anybody: when an access token expires that cannot be
 renewed, or whose refresh token the issuer has refused; when the issuer forgets
-one that nobody uses (Globus Auth: six months); and how long a session policy lets a login last, if config.toml says
-so under [sessions]. An administrator, or a policy that nobody has written
+one that nobody uses (Globus Auth: six months); and how long a session policy lets a
+login last, if config.toml says so under [sessions]. An administrator, or a policy that nobody has written
 down, can end a login sooner.`,
 		Example: "  globus-keys preflight --for 72h transfer && sbatch job.sh",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -34,9 +34,10 @@ the machine sleeps or its screen is locked, and with the machine. Unlocking agai
 begins a new time.
 
 An agent in the background has the key meanwhile, in memory that is not written to
-any disk; docs/unlock.md says what that protects against. verify, rekey and
-passphrase ask for the passphrase all the same: the agent does not have what they
-need.
+any disk, and never the passphrase. Other users cannot use it; root can, and so can
+every program of yours on this machine, as you can: lock when you leave. "status"
+shows until when, "lock" ends it. verify, rekey and passphrase ask for the passphrase
+all the same: the agent does not have what they need. docs/unlock.md says more.
 
 Of a store whose key is in the OS keychain that is what is unlocked: its dialog is
 shown, and the store is tried. The times are the keychain's own then.`,
