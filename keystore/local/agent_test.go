@@ -78,6 +78,18 @@ func (m *machine) keys(opts *Options) (names []string) {
 	return names
 }
 
+// TestLockedStoreAsksOnce: an agent that is stopped takes 3 seconds for each time.
+func TestLockedStoreAsksOnce(t *testing.T) {
+	m := withRuntime(t)
+	asked := m.serve()
+	_, asks := m.behind("a fine passphrase")
+	before := asked.n.Load()
+	gets(t, m.find(asks).Store(), "", keystore.ErrLocked)
+	if n := asked.n.Load() - before; n != 1 {
+		t.Errorf("the agent was asked %d times, want once", n)
+	}
+}
+
 // TestRekeyWithoutTheAgent, by a process that does not find it: what the agent has is
 // no key of the store any more, which is locked, and nothing is wrong with the agent.
 func TestRekeyWithoutTheAgent(t *testing.T) {
@@ -96,7 +108,10 @@ func TestRekeyWithoutTheAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := saying(asks)
-	gets(t, m.find(asks).Store(), "", keystore.ErrLocked)
+	_, err := m.find(asks).Store().Get(t.Context(), "rs")
+	if !errors.Is(err, keystore.ErrLocked) || strings.Contains(err.Error(), "unlocked") {
+		t.Errorf("get: %v, want ErrLocked", err)
+	}
 	if n := len(m.keys(asks)); n != 1 || said() != "" {
 		t.Errorf("the agent has %d keys; said %q", n, said())
 	}

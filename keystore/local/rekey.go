@@ -192,7 +192,7 @@ func (p *Place) own(ctx context.Context, c Change) error {
 	if _, err := c.kinds(h); err != nil {
 		return err
 	}
-	if _, err := p.key(ctx, h); err != nil {
+	if _, err := p.keyItself(ctx, h); err != nil {
 		return err
 	}
 	return p.reopen(ctx)
@@ -280,7 +280,7 @@ func (p *Place) fill(ctx context.Context, r *rekeying, c Change) error {
 
 func (p *Place) nextKey(ctx context.Context, r *rekeying, c Change) (*identity.Identity, error) {
 	var err error
-	if r.old, err = p.key(ctx, r.from); err != nil {
+	if r.old, err = p.keyItself(ctx, r.from); err != nil {
 		return nil, err
 	}
 	if c.NewIdentityFile == "" {

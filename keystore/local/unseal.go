@@ -92,12 +92,18 @@ func (p *Place) key(ctx context.Context, h keystore.Header) (*identity.Identity,
 	if id := p.inHand(h); id != nil {
 		return id, nil
 	}
-	id, _, err := p.find(ctx, h)
+	id, _, err := p.search(ctx, h)
 	if err != nil {
 		return nil, err
 	}
 	p.remember(h, id)
 	return id, nil
+}
+
+// keyItself is key for what the agent's does not do for.
+func (p *Place) keyItself(ctx context.Context, h keystore.Header) (*identity.Identity, error) {
+	id, err := p.key(ctx, h)
+	return id, p.despite(ctx, h, err)
 }
 
 // inHand returns the identity that was found for h before, nil if none was.

@@ -33,7 +33,7 @@ func (p *Place) verify(ctx context.Context, r keystore.Reader, yield func(keysto
 	case !ok:
 		return verifyByReading(r, yield)
 	}
-	id, err := p.key(ctx, h)
+	id, err := p.keyItself(ctx, h)
 	if err != nil {
 		return keystore.Annotate(err, keystore.Error{Op: "verify", Store: p.Path()})
 	}
