@@ -256,7 +256,7 @@ func TestPromptInTheBackground(t *testing.T) {
 		s.until("READY: ")
 		s.types("bg\n")
 		s.until(word)
-		s.types("fg\n")
+		s.types(`until jobs >"$HOME/jobs"; read -r j <"$HOME/jobs"; [ -z "${j##*Stopped*}" ]; do :; done; fg` + "\n")
 		s.until("Passphrase for ")
 		s.types(passphraseOfHome + "\n")
 		s.until("FakeAccessDesktop")

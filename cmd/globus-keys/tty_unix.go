@@ -99,6 +99,9 @@ func inBackground(f *os.File) bool {
 func foreground(ctx context.Context, f *os.File, tell func(string)) error {
 	for inBackground(f) {
 		tell("there is a question to answer, and this runs in the background: bring it to the foreground (fg)")
+		if !inBackground(f) { // whoever is quick with fg must not see it stop
+			break
+		}
 		if !stop(0) {
 			return fmt.Errorf("this runs in the background, where nobody can answer: %w", keystore.ErrLocked)
 		}
