@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,10 +41,12 @@ func TestTimesOfAClient(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t)
 				ours, theirs := net.Pipe()
+				var client sync.WaitGroup
+				defer client.Wait() // the bubble ends with all that is in it
 				defer theirs.Close()
 				defer ours.Close()
 				began := time.Now()
-				go c.does(theirs)
+				client.Go(func() { c.does(theirs) })
 				b.serve(ours)
 				if d := time.Since(began); d != c.stays {
 					t.Errorf("it was hung up on after %v, want %v", d, c.stays)
