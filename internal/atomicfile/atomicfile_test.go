@@ -300,6 +300,7 @@ func TestReadersNeverSeeAbsenceOrATornFile(t *testing.T) {
 	for range readers {
 		all.Go(func() {
 			for !done.Load() {
+				began := time.Now()
 				data, err := atomicfile.Read(disk, path, 1<<20)
 				if err != nil || !slices.ContainsFunc(contents, func(c []byte) bool { return bytes.Equal(c, data) }) {
 					t.Errorf("read %s, %v", word(data), err)
@@ -307,7 +308,9 @@ func TestReadersNeverSeeAbsenceOrATornFile(t *testing.T) {
 				}
 				reads.Add(1)
 				if runtime.GOOS == "windows" {
-					time.Sleep(time.Millisecond) // Rename waits for a moment without readers
+					// Rename waits for a moment without readers: there must be some on
+					// any machine, however slow its files are.
+					time.Sleep(time.Millisecond + 4*time.Since(began))
 				}
 			}
 		})
