@@ -79,11 +79,7 @@ func (s *serving) begin() (*agent.Server, net.Listener, func() error, error) {
 	if err := secretmem.Protect(); err != nil {
 		return nil, nil, nil, err
 	}
-	linger := s.linger
-	if linger == 0 {
-		linger = math.MaxInt64
-	}
-	server, err := agent.NewServer(&agent.ServerOptions{Linger: linger, Log: s.log()})
+	server, err := agent.NewServer(&agent.ServerOptions{Linger: stay(s.linger), Log: s.log()})
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -112,4 +108,13 @@ func (s *serving) log() *slog.Logger {
 		level = slog.LevelDebug
 	}
 	return slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level}))
+}
+
+// stay is how long an agent stays without a key if --linger says so: 0 is for ever there,
+// and ten minutes in agent.ServerOptions.
+func stay(linger time.Duration) time.Duration {
+	if linger == 0 {
+		return math.MaxInt64
+	}
+	return linger
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -62,4 +63,12 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("it never comes to be: %s", strings.Join(args, " "))
+}
+
+func TestLingerOfNothingIsForEver(t *testing.T) {
+	for linger, want := range map[time.Duration]time.Duration{0: math.MaxInt64, time.Minute: time.Minute} {
+		if got := stay(linger); got != want {
+			t.Errorf("--linger %v: %v, want %v", linger, got, want)
+		}
+	}
 }
