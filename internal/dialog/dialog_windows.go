@@ -1,8 +1,4 @@
 package dialog
 
-import "os/exec"
-
 // names: nothing on Windows brings a pinentry along that all users have.
 func names(func(string) string) []string { return nil }
-
-func alone(*exec.Cmd) {}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/globus-keys/globus-keys/internal/alone"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -36,7 +37,7 @@ type process struct {
 func start(ctx context.Context, program string) (*process, error) {
 	ctx, kill := context.WithCancel(ctx)
 	p := &process{cmd: exec.CommandContext(ctx, program), kill: kill}
-	alone(p.cmd)
+	alone.Make(p.cmd)
 	in, inErr := p.cmd.StdinPipe()
 	out, outErr := p.cmd.StdoutPipe()
 	if err := errors.Join(inErr, outErr, p.cmd.Start()); err != nil {

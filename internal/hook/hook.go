@@ -16,6 +16,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"github.com/globus-keys/globus-keys/internal/alone"
 )
 
 // Limits of a Command's Timeout.
@@ -67,7 +69,7 @@ func Run(ctx context.Context, c Command, e Event, out io.Writer) error {
 	cmd.Env = append(os.Environ(), insideVariable+"="+e.Event)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(line), &said, &said
 	cmd.WaitDelay = lingering
-	alone(cmd)
+	alone.Make(cmd)
 	err = cmd.Run()
 	said.show(out)
 	if cmd.Process == nil {
