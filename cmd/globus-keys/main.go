@@ -19,6 +19,7 @@ import (
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/local"
+	"github.com/globus-keys/globus-keys/sqliteadapter"
 )
 
 func main() { os.Exit(run()) }
@@ -156,7 +157,7 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 		return usageError{err}
 	})
 	f := root.PersistentFlags()
-	f.StringVar(&a.store, "store", "", "the `store`, as file:PATH or keychain:NAME (default $GLOBUS_KEYS_STORE, else your own)")
+	f.StringVar(&a.store, "store", "", "the `store`, as file:PATH, sqlite:PATH or keychain:NAME (default $GLOBUS_KEYS_STORE, else your own)")
 	f.StringVar(&a.namespace, "namespace", "", "the `namespace` of the login (default $GLOBUS_KEYS_NAMESPACE, else DEFAULT)")
 	f.StringVar(&a.identityFile, "identity-file", "", "age identity `file` that opens the store, or fd:N (default $GLOBUS_KEYS_IDENTITY_FILE)")
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "`file` with the passphrase in its first line, or fd:N (default $GLOBUS_KEYS_PASSPHRASE_FILE)")
@@ -174,13 +175,17 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 }
 
 // place finds the store that the flags name. Nothing is read yet.
-func (a *app) place() (*local.Place, error) {
+func (a *app) place() (*local.Place, error) { return a.placeAt(a.store) }
+
+// placeAt finds the store of this name with what the flags say of its key.
+func (a *app) placeAt(store string) (*local.Place, error) {
 	kind := keystore.SlotKind(a.key)
 	if kind != "" && kind != keystore.SlotKeychain && kind != keystore.SlotPassphrase {
 		return nil, usageError{fmt.Errorf("--key is keychain or passphrase, not %q", a.key)}
 	}
 	opts := &local.Options{
-		Store:          a.store,
+		Store:          store,
+		SQLite:         sqliteadapter.Opener(nil),
 		Namespace:      a.namespace,
 		IdentityFile:   a.identityFile,
 		PassphraseFile: a.passphraseFile,

@@ -19,6 +19,17 @@ func Need(t testing.TB, program string) string {
 	return path
 }
 
+// Python returns the interpreter that $GLOBUS_KEYS_PYTHON names, which has the
+// Globus SDK.
+func Python(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("GLOBUS_KEYS_PYTHON")
+	if path == "" {
+		Missing(t, "GLOBUS_KEYS_PYTHON names no Python with the Globus SDK")
+	}
+	return path
+}
+
 // NeedRoot is for tests that mount file systems or act as several users.
 func NeedRoot(t testing.TB) {
 	t.Helper()

@@ -11,7 +11,8 @@
 // In the file adapter's tokens.json, below $XDG_DATA_HOME/globus-keys on Linux
 // and other Unixes (default ~/.local/share), ~/Library/Application
 // Support/globus-keys on macOS and %LOCALAPPDATA%\globus-keys on Windows;
-// Options.Store or GLOBUS_KEYS_STORE name another. "keychain:NAME" is a store
+// Options.Store or GLOBUS_KEYS_STORE name another. "sqlite:PATH" is a database for
+// many logins, for programs that say so in Options.SQLite. "keychain:NAME" is a store
 // whose records are items of the OS keychain themselves; only an index without
 // secrets lies there in a file.
 //
@@ -87,7 +88,7 @@ import (
 
 // Options of Open and Find. The zero value is good.
 type Options struct {
-	Store     string // "file:PATH" or "keychain:NAME"; "" means $GLOBUS_KEYS_STORE, else the user's own
+	Store     string // "file:PATH", "sqlite:PATH" or "keychain:NAME"; "" means $GLOBUS_KEYS_STORE, else the user's own
 	Namespace string // "" means $GLOBUS_KEYS_NAMESPACE, else keystore.DefaultNamespace
 
 	// IdentityFile is an age identity file that opens the store, or makes a
@@ -118,6 +119,10 @@ type Options struct {
 	// NoAgent: the agent is not asked for the key. Unlock, Lock and Rekey talk to it
 	// all the same.
 	NoAgent bool
+
+	// SQLite opens the adapter of "sqlite:PATH": sqliteadapter.Opener(nil). nil: such a
+	// store is ErrUnavailable. It is not linked in here, since it needs cgo.
+	SQLite func(path string, unseal keystore.Unseal) (keystore.StorageAdapter, error)
 
 	// Keychain is where keys are kept; nil means the operating system's. It is
 	// closed with the store.

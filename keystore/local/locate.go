@@ -30,11 +30,17 @@ func (p *Place) locate() (err error) {
 	switch {
 	case kind == "keychain" && name != "":
 		return p.inKeychain(name)
-	case kind == "file" && name != "" && !strings.HasPrefix(name, "//") && !strings.HasPrefix(name, "~"):
+	case kind == "file" && isPath(name):
 		return p.inFile(name)
+	case kind == "sqlite" && isPath(name):
+		return p.inDatabase(name)
 	}
 	return &keystore.Error{Op: "open", Store: spec, Err: keystore.ErrInvalid,
-		Detail: "a store is named file:PATH or keychain:NAME; PATH is no URL, and ~ is for the shell to replace"}
+		Detail: "a store is named file:PATH, sqlite:PATH or keychain:NAME; PATH is no URL, and ~ is for the shell to replace"}
+}
+
+func isPath(name string) bool {
+	return name != "" && !strings.HasPrefix(name, "//") && !strings.HasPrefix(name, "~")
 }
 
 func (p *Place) inFile(path string) error {
@@ -44,6 +50,20 @@ func (p *Place) inFile(path string) error {
 	}
 	p.adapter, p.path, p.name, p.sealed = a, a.Path(), "file:"+a.Path(), true
 	return nil
+}
+
+func (p *Place) inDatabase(path string) error {
+	if p.opts.SQLite == nil {
+		return &keystore.Error{Op: "open", Store: "sqlite:" + path, Err: keystore.ErrUnavailable,
+			Detail: "this program has no SQLite: name a store with file:PATH"}
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	p.adapter, err = p.opts.SQLite(absolute, p.unseal)
+	p.path, p.name, p.sealed = absolute, "sqlite:"+absolute, true
+	return err
 }
 
 // inKeychain opens the store of this name. Its index and locks lie beside the
