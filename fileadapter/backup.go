@@ -41,7 +41,7 @@ func (a *Adapter) RestoreBackup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.open(ctx, doc); err != nil { // it has its meta record, and a key
+	if _, err := a.keys.Open(ctx, doc.state()); err != nil { // it has its meta record, and a key
 		return keystore.Annotate(err, keystore.Error{Store: p.Backup})
 	}
 	sealer, err := a.restoring(ctx, p, doc)

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/globus-keys/globus-keys/internal/sealers"
 	"github.com/globus-keys/globus-keys/internal/strictjson"
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -200,22 +201,31 @@ func (doc *document) sealed(k keystore.RecordKey) ([]byte, bool, error) {
 	if !ok {
 		return nil, false, nil
 	}
+	sealed, err := decode(text)
+	return sealed, true, keystore.Annotate(err, keystore.Error{Key: k})
+}
+
+func decode(text string) ([]byte, error) {
 	sealed, err := base64.StdEncoding.Strict().DecodeString(text)
 	// DecodeString skips line breaks; a record has none.
 	if err != nil || base64.StdEncoding.EncodedLen(len(sealed)) != len(text) {
-		return nil, true, &keystore.Error{Key: k, Err: keystore.ErrCorrupt, Detail: "it is not standard base64"}
+		return nil, corrupt("it is not standard base64")
 	}
-	return sealed, true, nil
+	return sealed, nil
+}
+
+func decodeMeta(text string) ([]byte, error) {
+	meta, err := decode(text)
+	return meta, keystore.Annotate(err, keystore.Error{Key: keystore.MetaKey})
 }
 
 func (doc *document) set(k keystore.RecordKey, sealed []byte) {
 	doc.records[k] = base64.StdEncoding.EncodeToString(sealed)
 }
 
-// keyed is what the choice of a Sealer depends on: the header and the meta
-// record, as they stand in the file.
-func (doc *document) keyed() string {
-	return fmt.Sprintf("%s %q %s", doc.header.StoreID, doc.header.Slots, doc.records[keystore.MetaKey])
+// state is what the choice of a Sealer depends on.
+func (doc *document) state() sealers.State {
+	return sealers.State{Header: doc.header, Meta: doc.records[keystore.MetaKey]}
 }
 
 func corrupt(detail string) error {

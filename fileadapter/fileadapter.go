@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
+	"github.com/globus-keys/globus-keys/internal/sealers"
 	"github.com/globus-keys/globus-keys/internal/storefile"
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -27,10 +28,8 @@ import (
 // Adapter is a keystore.StorageAdapter over one file. It is also a
 // keystore.BackupAdapter, a keystore.ResetAdapter and a keystore.SealingAdapter.
 type Adapter struct {
-	file   *storefile.File
-	unseal keystore.Unseal
-
-	keys keyring
+	file *storefile.File
+	keys *sealers.Keeper
 	last atomic.Pointer[document] // what was parsed last
 }
 
@@ -55,7 +54,7 @@ func Open(path string, unseal keystore.Unseal, opts *Options) (*Adapter, error) 
 	if opts != nil && opts.Clock != nil {
 		file.Now = opts.Clock
 	}
-	return &Adapter{file: file, unseal: unseal, keys: newKeyring()}, nil
+	return &Adapter{file: file, keys: sealers.New(unseal, decodeMeta)}, nil
 }
 
 // Path returns the file's path as it was given, made absolute.
@@ -64,7 +63,7 @@ func (a *Adapter) Path() string { return a.file.Path }
 // Close forgets the key. Calls under way end first.
 func (a *Adapter) Close() error {
 	a.file.Close()
-	a.keys = newKeyring()
+	a.keys.Forget()
 	a.last.Store(nil)
 	return nil
 }
@@ -126,7 +125,7 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 	if err != nil {
 		return false, err
 	}
-	if doc.keyed() != before.keyed() {
+	if !doc.state().Equal(before.state()) {
 		return true, nil
 	}
 	w := &writer{
@@ -145,7 +144,9 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 	if err := a.save(p, w); err != nil {
 		return false, err
 	}
-	a.keep(ctx, w)
+	if w.rekeyed {
+		a.keys.Keep(ctx, w.doc.state(), w.sealer)
+	}
 	return false, nil
 }
 

@@ -10,49 +10,8 @@ import (
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
-// keyring remembers the Sealer of the last key seen. One call at a time asks
-// for a key; the others wait for it as long as their contexts last.
-type keyring struct {
-	turn chan struct{} // holds one token; its holder owns the fields below
-	last *unsealed
-}
-
-type unsealed struct {
-	keyed  string // document.keyed of what the Sealer is for
-	sealer keystore.Sealer
-}
-
-func newKeyring() keyring {
-	k := keyring{turn: make(chan struct{}, 1), last: &unsealed{}}
-	k.turn <- struct{}{}
-	return k
-}
-
-func (k keyring) take(ctx context.Context) error {
-	select {
-	case <-k.turn:
-		return nil
-	case <-ctx.Done():
-		return keystore.Ended(ctx)
-	}
-}
-
-func (k keyring) give() { k.turn <- struct{}{} }
-
-// keep remembers the Sealer of a header that w has set, so that nobody is asked
-// for the key that he has just chosen. The store is written: a context that
-// ends here only costs that convenience.
-func (a *Adapter) keep(ctx context.Context, w *writer) {
-	if !w.rekeyed || a.keys.take(ctx) != nil {
-		return
-	}
-	defer a.keys.give()
-	*a.keys.last = unsealed{w.doc.keyed(), w.sealer}
-}
-
 // Reopen asks Unseal anew, for one whose Sealer has lost the key. If that fails, what
-// has been begun with the Sealer before can still be finished with it; nobody waits
-// for the answer but the caller.
+// has been begun with the Sealer before can still be finished with it.
 func (a *Adapter) Reopen(ctx context.Context) error {
 	p, end, err := a.file.Enter(ctx)
 	if err != nil {
@@ -60,50 +19,16 @@ func (a *Adapter) Reopen(ctx context.Context) error {
 	}
 	defer end()
 	doc, err := a.load(p)
-	if err != nil || doc.header.IsZero() {
+	if err != nil {
 		return err
 	}
-	sealer, err := a.open(ctx, doc)
-	if err != nil {
-		return a.file.About(err)
-	}
-	if err := a.keys.take(ctx); err != nil {
-		return a.file.About(err)
-	}
-	defer a.keys.give()
-	*a.keys.last = unsealed{doc.keyed(), sealer}
-	return nil
+	return a.file.About(a.keys.Reopen(ctx, doc.state()))
 }
 
 // sealer returns the Sealer for doc, nil if there is no store.
 func (a *Adapter) sealer(ctx context.Context, doc *document) (keystore.Sealer, error) {
-	if doc.header.IsZero() {
-		return nil, nil
-	}
-	if err := a.keys.take(ctx); err != nil {
-		return nil, a.file.About(err)
-	}
-	defer a.keys.give()
-	if a.keys.last.sealer != nil && a.keys.last.keyed == doc.keyed() {
-		return a.keys.last.sealer, nil
-	}
-	sealer, err := a.open(ctx, doc)
-	if err != nil {
-		return nil, a.file.About(err)
-	}
-	*a.keys.last = unsealed{doc.keyed(), sealer}
-	return sealer, nil
-}
-
-func (a *Adapter) open(ctx context.Context, doc *document) (keystore.Sealer, error) {
-	meta, ok, err := doc.sealed(keystore.MetaKey)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, &keystore.Error{Key: keystore.MetaKey, Err: keystore.ErrTampered, Detail: "the record is missing"}
-	}
-	return a.unseal(ctx, doc.header, meta)
+	sealer, err := a.keys.Sealer(ctx, doc.state())
+	return sealer, a.file.About(err)
 }
 
 // reader is a snapshot of one file.
@@ -287,7 +212,7 @@ func (w *writer) SetHeader(h keystore.Header) error {
 	if err := h.Check(); err != nil {
 		return w.a.file.About(err)
 	}
-	sealer, err := w.a.unseal(w.ctx, h, nil)
+	sealer, err := w.a.keys.New(w.ctx, h)
 	if err != nil {
 		return w.a.file.About(err)
 	}

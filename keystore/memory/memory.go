@@ -13,18 +13,19 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/globus-keys/globus-keys/internal/turn"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // Adapter is a keystore.StorageAdapter. Make it with New.
 type Adapter struct {
-	writer turn // who holds it may replace now
+	writer turn.Turn // who holds it may replace now
 
 	mu     sync.Mutex
-	now    *state                      // guarded by mu; what it points to never changes
-	locks  map[keystore.RecordKey]turn // guarded by mu; grows with the credentials ever locked
-	closed bool                        // guarded by mu
-	calls  sync.WaitGroup              // calls under way; Add only under mu
+	now    *state                           // guarded by mu; what it points to never changes
+	locks  map[keystore.RecordKey]turn.Turn // guarded by mu; grows with the credentials ever locked
+	closed bool                             // guarded by mu
+	calls  sync.WaitGroup                   // calls under way; Add only under mu
 }
 
 // New returns an empty store with a header of its own. Two adapters never
@@ -38,7 +39,7 @@ func New() *Adapter {
 // NewEmpty returns an adapter without a store yet: its Header is zero until
 // SetHeader makes one. It is for tests of how stores are made.
 func NewEmpty() *Adapter {
-	return &Adapter{writer: newTurn(), now: &state{}, locks: make(map[keystore.RecordKey]turn)}
+	return &Adapter{writer: turn.New(), now: &state{}, locks: make(map[keystore.RecordKey]turn.Turn)}
 }
 
 // View implements keystore.StorageAdapter. It waits for nobody: the snapshot
@@ -60,10 +61,10 @@ func (a *Adapter) Update(ctx context.Context, fn func(keystore.Writer) error) er
 		return err
 	}
 	defer end()
-	if err := a.writer.take(ctx); err != nil {
+	if err := a.writer.Take(ctx); err != nil {
 		return busy(err, "update", keystore.RecordKey{})
 	}
-	defer a.writer.give()
+	defer a.writer.Give()
 	w := &writer{reader{a.current().clone()}}
 	if err := fn(w); err != nil {
 		return err
@@ -87,11 +88,11 @@ func (a *Adapter) LockCredential(ctx context.Context, k keystore.RecordKey) (fun
 		return nil, err
 	}
 	lock := a.lock(k)
-	if err := lock.take(ctx); err != nil {
+	if err := lock.Take(ctx); err != nil {
 		return nil, busy(err, "lock", k)
 	}
 	var once sync.Once
-	return func() error { once.Do(lock.give); return nil }, nil
+	return func() error { once.Do(lock.Give); return nil }, nil
 }
 
 // Close ends the store; what it held is gone. Calls under way end first. Later
@@ -131,11 +132,11 @@ func (a *Adapter) replace(s *state) {
 	a.now = s
 }
 
-func (a *Adapter) lock(k keystore.RecordKey) turn {
+func (a *Adapter) lock(k keystore.RecordKey) turn.Turn {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, ok := a.locks[k]; !ok {
-		a.locks[k] = newTurn()
+		a.locks[k] = turn.New()
 	}
 	return a.locks[k]
 }
@@ -144,23 +145,6 @@ func busy(cause error, op string, k keystore.RecordKey) error {
 	return &keystore.Error{Op: op, Key: k, Err: fmt.Errorf("%w (%w)", keystore.ErrBusy, cause),
 		Detail: "this process holds the lock"}
 }
-
-// turn is a mutex that is waited for as long as a context lasts, in the order
-// of coming.
-type turn chan struct{}
-
-func newTurn() turn { return make(turn, 1) }
-
-func (t turn) take(ctx context.Context) error {
-	select {
-	case t <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return keystore.Ended(ctx)
-	}
-}
-
-func (t turn) give() { <-t }
 
 // state is one state of the store. Once others can see it, it and the payloads
 // in it never change.

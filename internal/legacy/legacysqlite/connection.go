@@ -11,6 +11,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"github.com/globus-keys/globus-keys/internal/sqliteuri"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -70,7 +71,7 @@ func patient(ctx context.Context) (again func() bool, stop func()) {
 // open tries to get what a asks for, as long as others are in the way and again
 // says so. If ctx ends meanwhile the error is ErrBusy too.
 func open(ctx context.Context, path string, a access, again func() bool) (*connection, error) {
-	uri, err := fileURI(path, a.query)
+	uri, err := sqliteuri.File(path, a.query)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/globus-keys/globus-keys/internal/legacy"
+	"github.com/globus-keys/globus-keys/internal/sqliteuri"
 )
 
 const (
@@ -66,7 +67,7 @@ func (p user) Close() error { return errors.Join(p.Conn.Close(), p.db.Close()) }
 
 func program(t testing.TB, path string, statements ...string) user {
 	t.Helper()
-	uri, err := fileURI(path, "mode=rwc&_busy_timeout=0")
+	uri, err := sqliteuri.File(path, "mode=rwc&_busy_timeout=0")
 	check(t, err)
 	db, err := sql.Open("sqlite3", uri)
 	check(t, err)

@@ -1,4 +1,5 @@
-package legacysqlite
+// Package sqliteuri names files to SQLite.
+package sqliteuri
 
 import (
 	"fmt"
@@ -6,9 +7,9 @@ import (
 	"strings"
 )
 
-// fileURI names path to SQLite, which otherwise takes ?, # and % in it for
+// File names path to SQLite, which otherwise takes ?, # and % in it for
 // syntax (sqlite.org/uri.html). query comes after it.
-func fileURI(path, query string) (string, error) {
+func File(path, query string) (string, error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
 		return "", err
