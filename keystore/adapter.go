@@ -268,6 +268,38 @@ type SealedReader interface {
 	Sealed(k RecordKey) ([]byte, error)
 }
 
+// PagedReader is a Reader that finds its place among many names: Keys would yield all
+// before it.
+type PagedReader interface {
+	Reader
+	// KeysAfter yields the keys of one kind in a namespace whose names come after
+	// name, in their order, as Keys does; "" comes before all.
+	KeysAfter(kind Kind, namespace, name string) iter.Seq2[RecordKey, error]
+}
+
+// Counter is a Reader that counts records without their names, which a store may hide:
+// then Keys needs the key, and Count does not.
+type Counter interface {
+	Reader
+	Count(kind Kind) (int, error)
+}
+
+// Blinder is a Sealer that makes keyed hashes of names, for stores that do not show
+// them. Without the key nobody can tell which name a hash is of.
+type Blinder interface {
+	Sealer
+	Blind(ctx context.Context, k RecordKey) ([32]byte, error)
+}
+
+// CheckingAdapter is an adapter whose store can be damaged in ways that concern no
+// record.
+type CheckingAdapter interface {
+	StorageAdapter
+	// Check looks for such damage: ErrCorrupt and ErrTampered, joined. It may take
+	// long.
+	Check(ctx context.Context) error
+}
+
 // BackupAdapter is an adapter that keeps the state before the last Update. It
 // is read only when a user asks for it: old records are valid records, and
 // nothing but the user can tell that going back is meant.

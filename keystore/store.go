@@ -165,16 +165,17 @@ func (s *Store) Get(ctx context.Context, resourceServer string) (Token, error) {
 // All yields the tokens of the namespace, sorted by resource server. A record
 // that cannot be read is yielded as an error that names it, and the others
 // follow. No snapshot is held while the loop body runs: it may do anything,
-// and what is deleted meanwhile is left out.
+// and what is deleted meanwhile is left out. Names are listed some hundred at a
+// time, so that memory does not grow with the number of tokens where the adapter
+// can find its place among them (PagedReader).
 func (s *Store) All(ctx context.Context) iter.Seq2[Token, error] {
 	return func(yield func(Token, error) bool) {
-		keys, err := s.keys(ctx, KindToken, s.namespace)
-		if err != nil {
-			yield(Token{}, err)
-			return
-		}
-		for _, key := range keys {
-			t, err := s.Get(ctx, key.Name)
+		for name, err := range s.names(ctx, KindToken) {
+			if err != nil {
+				yield(Token{}, err)
+				return
+			}
+			t, err := s.Get(ctx, name)
 			if errors.Is(err, ErrNotFound) {
 				continue
 			}
@@ -346,6 +347,58 @@ func (s *Store) update(ctx context.Context, op string, fn func(Writer, func(erro
 		s.warn(w)
 	}
 	return nil
+}
+
+// pageSize is how many names are listed in one View.
+const pageSize = 256
+
+// names yields the names of one kind in the namespace, with no View open in the loop.
+func (s *Store) names(ctx context.Context, kind Kind) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for after, more := "", true; more; {
+			page, err := s.page(ctx, kind, after)
+			if err != nil {
+				yield("", err)
+				return
+			}
+			for _, name := range page {
+				if !yield(name, nil) {
+					return
+				}
+				after = name
+			}
+			more = len(page) == pageSize
+		}
+	}
+}
+
+func (s *Store) page(ctx context.Context, kind Kind, after string) (page []string, err error) {
+	err = s.adapter.View(ctx, func(r Reader) error {
+		page = page[:0]
+		for key, err := range keysAfter(r, kind, s.namespace, after) {
+			if err != nil {
+				return err
+			}
+			if page = append(page, key.Name); len(page) == pageSize {
+				return nil
+			}
+		}
+		return nil
+	})
+	return page, annotate(err, "list", RecordKey{})
+}
+
+func keysAfter(r Reader, kind Kind, namespace, name string) iter.Seq2[RecordKey, error] {
+	if paged, ok := r.(PagedReader); ok {
+		return paged.KeysAfter(kind, namespace, name)
+	}
+	return func(yield func(RecordKey, error) bool) {
+		for key, err := range r.Keys(kind, namespace) {
+			if (err != nil || key.Name > name) && !yield(key, err) {
+				return
+			}
+		}
+	}
 }
 
 func (s *Store) keys(ctx context.Context, kind Kind, namespaces ...string) ([]RecordKey, error) {

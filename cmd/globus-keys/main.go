@@ -103,6 +103,7 @@ type app struct {
 	passphraseFile string
 	keyFromEnv     bool
 	key            string
+	hideNames      bool
 	noPrompt       bool
 	noAgent        bool // it was asked, and did not answer
 
@@ -163,6 +164,7 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "`file` with the passphrase in its first line, or fd:N (default $GLOBUS_KEYS_PASSPHRASE_FILE)")
 	f.BoolVar(&a.keyFromEnv, "key-from-env", false, "let $GLOBUS_KEYS_IDENTITY_FILE make a new store")
 	f.StringVar(&a.key, "key", "", "`where` the key of a new store goes, or is looked for: keychain or passphrase (default: keychain if there is one)")
+	f.BoolVar(&a.hideNames, "hide-names", false, "a new sqlite: store keeps keyed hashes in the place of names")
 	f.BoolVar(&a.noPrompt, "no-prompt", false, "never ask anything (also GLOBUS_KEYS_NO_PROMPT=1)")
 	root.AddCommand(
 		a.loginCommand(), a.logoutCommand(), a.refreshCommand(), a.whoamiCommand(), a.preflightCommand(),
@@ -185,7 +187,7 @@ func (a *app) placeAt(store string) (*local.Place, error) {
 	}
 	opts := &local.Options{
 		Store:          store,
-		SQLite:         sqliteadapter.Opener(nil),
+		SQLite:         sqliteadapter.Opener(&sqliteadapter.Options{HideNames: a.hideNames}),
 		Namespace:      a.namespace,
 		IdentityFile:   a.identityFile,
 		PassphraseFile: a.passphraseFile,

@@ -11,6 +11,7 @@ import (
 const (
 	keyLabel     = "globus-keys/v1/seal-key\x00" // + identity type
 	wrapKeyLabel = "globus-keys/v1/seal\x00"     // + place
+	nameLabel    = "globus-keys/v1/name"
 
 	saltSize    = 16
 	fileKeySize = 16

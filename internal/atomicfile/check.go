@@ -49,6 +49,17 @@ func whyNot(fsys FS, path string, flag int, err error) error {
 	return About(path, err)
 }
 
+// CheckFile reports an error unless there is a file at path whose content we believe: the
+// effective user's, which others cannot write. It is for files that something else opens
+// by their names, in a directory that CheckDir takes. fs.ErrNotExist for nothing.
+func CheckFile(fsys FS, path string) (fs.FileInfo, error) {
+	info, err := fsys.Lstat(path)
+	if err != nil {
+		return nil, About(path, err)
+	}
+	return info, checkContent(path, info)
+}
+
 // CheckSocket reports an error unless there is a socket of the effective user's at
 // path: ErrTampered for anything else, fs.ErrNotExist for nothing.
 func CheckSocket(fsys FS, path string) error {

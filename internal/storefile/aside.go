@@ -45,7 +45,11 @@ func (p Place) moveAside(link func(from Place, to string)) (string, error) {
 		link(p, to)
 	}
 	// The note goes first: killed in between, the rest is a store as before.
-	for _, move := range [][2]string{{p.Note, inside.File + ".id"}, {p.File, inside.File}, {p.Backup, inside.Backup}} {
+	moves := [][2]string{{p.Note, inside.File + ".id"}, {p.File, inside.File}, {p.Backup, inside.Backup}}
+	for _, suffix := range p.f.Sidecars {
+		moves = append(moves, [2]string{p.File + suffix, inside.File + suffix})
+	}
+	for _, move := range moves {
 		if err := p.f.FS.Rename(move[0], move[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", p.f.About(err)
 		}

@@ -19,10 +19,8 @@ func (p Place) Load(parse func(data []byte) (keystore.StoreID, error)) (exists b
 	}
 	data, err := atomicfile.Read(p.f.FS, p.File, p.f.Max)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && remembered == "":
-		return false, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return false, p.gone()
+		return false, p.Gone(remembered)
 	case err != nil:
 		return false, err
 	}
@@ -30,14 +28,25 @@ func (p Place) Load(parse func(data []byte) (keystore.StoreID, error)) (exists b
 	if err != nil {
 		return false, p.f.About(err)
 	}
-	if remembered != "" && remembered != id.String() {
-		return false, p.f.Refuse(keystore.ErrTampered, "it is another store than the one that was here: "+p.Note+" says so")
-	}
-	return true, nil
+	return true, p.Is(remembered, id)
 }
 
-// gone looks at the note again: a reset beside us moves both.
-func (p Place) gone() error {
+// Is reports ErrTampered if another store than id was here by what Remembered has said
+// before the store was read.
+func (p Place) Is(remembered string, id keystore.StoreID) error {
+	if remembered == "" || remembered == id.String() {
+		return nil
+	}
+	return p.f.Refuse(keystore.ErrTampered, "it is another store than the one that was here: "+p.Note+" says so")
+}
+
+// Gone says what it means that there is no file where a store was by what Remembered has
+// said before the file was looked for, "" if none was. It looks at the note again: a reset
+// beside us moves both.
+func (p Place) Gone(remembered string) error {
+	if remembered == "" {
+		return nil
+	}
 	remembered, err := p.Remembered()
 	if err != nil || remembered == "" {
 		return err
@@ -110,7 +119,7 @@ func (p Place) Save(data []byte, id keystore.StoreID, created bool, backup atomi
 	if err := atomicfile.Replace(p.f.FS, p.File, data, backup); err != nil {
 		return err
 	}
-	return p.remember(id)
+	return p.Remember(id)
 }
 
 // setAside keeps what an earlier store of this name has left from being
@@ -126,9 +135,9 @@ func (p Place) setAside(id string) error {
 	return p.f.About(err)
 }
 
-// remember notes the store's id in the lock directory. The store is durable
-// already: a note that cannot be written is written by the next Save.
-func (p Place) remember(id keystore.StoreID) error {
+// Remember notes the store's id in the lock directory. The store is durable
+// already: a note that cannot be written is written by the next change.
+func (p Place) Remember(id keystore.StoreID) error {
 	known, err := p.Remembered()
 	if err != nil || known != "" {
 		return err

@@ -34,6 +34,9 @@ type File struct {
 	Now  func() time.Time // for the names of what is moved aside
 	Max  int64            // bytes of a file that is still read
 
+	// Sidecars are what is added to the name of the file for those that belong to it.
+	Sidecars []string
+
 	// Patience is how long a writer waits for another one.
 	Patience time.Duration
 

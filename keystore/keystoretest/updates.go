@@ -126,24 +126,29 @@ func readsOwnWrites(s *store) {
 	})
 }
 
+// keepsSnapshots takes an adapter that calls fn again for one that does not: what each
+// call sees is whole, and stays.
 func keepsSnapshots(s *store) {
-	before := s.seed()
+	want := s.seed()
 	other := s.other()
-	var once sync.Once
+	calls := 0
 	s.view(func(r keystore.Reader) error {
+		if calls++; calls > 1 {
+			want = other.dump()
+		}
 		first, err := dump(r)
 		if err != nil {
 			return err
 		}
-		once.Do(func() {
+		if calls == 1 {
 			err = aside(func() error { return other.Update(s.ctx, disturb) })
-		})
+		}
 		if err != nil {
 			return fmt.Errorf("Update beside a View: %w", err)
 		}
 		second, err := dump(r)
-		if err == nil && !(first.equal(second) && first.equal(before)) {
-			err = fmt.Errorf("the snapshot was %v, then %v; want %v", first, second, before)
+		if err == nil && !(first.equal(second) && first.equal(want)) {
+			err = fmt.Errorf("the snapshot was %v, then %v; want %v", first, second, want)
 		}
 		return err
 	})

@@ -1,0 +1,61 @@
+//go:build cgo
+
+package sqliteadapter
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/mattn/go-sqlite3"
+
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// maxValue is the most bytes of one value: a longer one in a damaged database is not
+// even read.
+const maxValue = 256 << 10
+
+// connect opens one connection to the database that uri names.
+func connect(uri string) (driver.Conn, error) {
+	c, err := (&sqlite3.SQLiteDriver{}).Open(uri)
+	if err != nil {
+		return nil, err
+	}
+	c.(*sqlite3.SQLiteConn).SetLimit(sqlite3.SQLITE_LIMIT_LENGTH, maxValue)
+	return c, nil
+}
+
+// serialized returns the bytes of the database that c has open, in one state.
+func serialized(c any) ([]byte, error) { return c.(*sqlite3.SQLiteConn).Serialize("main") }
+
+// deserialize makes data the database that c has open.
+func deserialize(c driver.Conn, data []byte) error {
+	return c.(*sqlite3.SQLiteConn).Deserialize(data, "main")
+}
+
+// explain turns an error of SQLite into one of ours. SQLite's own sentence may quote
+// what the database holds: only the code is told.
+func explain(err error) error {
+	var e sqlite3.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	about := func(sentinel error, detail string) error {
+		return &keystore.Error{Err: sentinel, Detail: fmt.Sprintf("%s (SQLite: %v)", detail, e.Code)}
+	}
+	switch e.Code {
+	case sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrProtocol:
+		return busy{about(keystore.ErrBusy, "another program uses the database")}
+	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrFormat, sqlite3.ErrMismatch, sqlite3.ErrSchema, sqlite3.ErrError, sqlite3.ErrTooBig:
+		return about(keystore.ErrCorrupt, "the database is damaged")
+	case sqlite3.ErrFull:
+		return &keystore.Error{Err: syscall.ENOSPC, Detail: "the disk is full"}
+	case sqlite3.ErrReadonly, sqlite3.ErrPerm:
+		return about(keystore.ErrReadOnly, "the database cannot be written")
+	case sqlite3.ErrCantOpen:
+		return about(keystore.ErrReadOnly, "SQLite cannot open the database, or make the files that it needs beside it")
+	}
+	return about(keystore.ErrUnavailable, "the disk or SQLite has failed")
+}

@@ -1,0 +1,290 @@
+package sqliteadapter
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/globus-keys/globus-keys/internal/sealers"
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// reader is a snapshot: what the database held when its store had had so many changes.
+// Each read is a statement of its own, which says how many it has had by then.
+type reader struct {
+	ctx     context.Context
+	a       *Adapter
+	src     source // nil: there is no store
+	state   sealers.State
+	hashed  bool // names are
+	changes int64
+
+	stale bool // an Update came between: what is read from now on is of another state
+	keyed bool // the key was needed
+}
+
+var errStale = &keystore.Error{Err: keystore.ErrBusy, Detail: "the store has changed while it was read"}
+
+const (
+	selectStore = `SELECT s.id, s.slots, s.names, s.changes, r.age FROM store s
+		LEFT JOIN records r ON r.kind = 'meta' AND r.namespace = '' AND r.name = 'store'`
+	selectRecord = `SELECT s.changes, r.age FROM store s
+		LEFT JOIN records r ON r.kind = ? AND r.namespace = ? AND r.name = ?`
+	countRecords = `SELECT s.changes, (SELECT count(*) FROM records WHERE kind = ?) FROM store s`
+)
+
+// read returns a reader of the database as it is now; db is nil if there is no store.
+func (a *Adapter) read(ctx context.Context, db *database) (*reader, error) {
+	if db == nil {
+		return &reader{ctx: ctx, a: a}, nil
+	}
+	return a.readFrom(ctx, db, db)
+}
+
+func (a *Adapter) readFrom(ctx context.Context, db *database, src source) (*reader, error) {
+	r := &reader{ctx: ctx, a: a, src: src}
+	var id, slots, names string
+	var meta []byte
+	err := r.ask(selectStore, nil, &id, &slots, &names, &r.changes, &meta)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = corrupt("it does not say which store it is")
+	}
+	if err != nil {
+		return nil, a.file.About(err)
+	}
+	r.hashed = names == "hashed"
+	r.state.Meta = string(meta)
+	r.state.Header, err = parseHeader(id, slots)
+	return r, a.file.About(err)
+}
+
+func parseHeader(id, slots string) (h keystore.Header, err error) {
+	if h.StoreID, err = keystore.ParseStoreID(id); err != nil {
+		return h, err
+	}
+	for line := range strings.Lines(slots) {
+		kind, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		h.Slots = append(h.Slots, keystore.Slot{Kind: keystore.SlotKind(kind), Name: name})
+	}
+	if err := h.Check(); err != nil {
+		return h, corrupt("it has a key slot that no store has: " + err.Error())
+	}
+	return h, nil
+}
+
+// formatSlots writes what parseHeader reads. Names of slots have no control characters.
+func formatSlots(h keystore.Header) string {
+	var b strings.Builder
+	for _, s := range h.Slots {
+		fmt.Fprintf(&b, "%s %s\n", s.Kind, s.Name)
+	}
+	return b.String()
+}
+
+// ask runs a query of one row.
+func (r *reader) ask(query string, args []any, to ...any) error {
+	return patiently(r.ctx, func() error {
+		return explain(r.src.QueryRowContext(noContext, query, args...).Scan(to...))
+	})
+}
+
+// unchanged notes a state that is not this snapshot's.
+func (r *reader) unchanged(changes int64) error {
+	if r.stale = r.stale || changes != r.changes; r.stale {
+		return errStale
+	}
+	return nil
+}
+
+func (r *reader) Header() keystore.Header {
+	h := r.state.Header
+	h.Slots = slices.Clone(h.Slots)
+	return h
+}
+
+func (r *reader) Get(k keystore.RecordKey) ([]byte, error) {
+	if err := k.Check(); err != nil {
+		return nil, err
+	}
+	if r.src == nil {
+		return nil, r.about(keystore.ErrNotFound, k)
+	}
+	sealer, err := r.sealer()
+	if err != nil {
+		return nil, r.about(err, k)
+	}
+	return r.get(sealer, k)
+}
+
+func (r *reader) get(sealer keystore.Sealer, k keystore.RecordKey) ([]byte, error) {
+	sealed, err := r.stored(sealer, k)
+	if err != nil {
+		return nil, r.about(err, k)
+	}
+	payload, err := sealer.Open(r.ctx, k, sealed)
+	return payload, r.about(err, k)
+}
+
+// sealer returns the Sealer of this snapshot's key, which may have to be waited for.
+func (r *reader) sealer() (keystore.Sealer, error) {
+	r.keyed = true
+	return r.a.keys.Sealer(r.ctx, r.state)
+}
+
+// Sealed implements keystore.SealedReader.
+func (r *reader) Sealed(k keystore.RecordKey) (sealed []byte, err error) {
+	if r.src == nil {
+		return nil, r.about(keystore.ErrNotFound, k)
+	}
+	var sealer keystore.Sealer
+	if r.hides(k.Kind) {
+		if sealer, err = r.sealer(); err != nil {
+			return nil, r.about(err, k)
+		}
+	}
+	sealed, err = r.stored(sealer, k)
+	return sealed, r.about(err, k)
+}
+
+// stored returns the age file of k. sealer is needed where names are hashed.
+func (r *reader) stored(sealer keystore.Sealer, k keystore.RecordKey) ([]byte, error) {
+	at, err := r.placeOf(sealer, k)
+	if err != nil {
+		return nil, err
+	}
+	var changes int64
+	var sealed []byte
+	if err := r.ask(selectRecord, []any{string(k.Kind), at.namespace, at.name}, &changes, &sealed); err != nil {
+		return nil, err
+	}
+	if err := r.unchanged(changes); err != nil {
+		return nil, err
+	}
+	if sealed == nil {
+		return nil, keystore.ErrNotFound
+	}
+	return sealed, nil
+}
+
+// Count implements keystore.Counter.
+func (r *reader) Count(kind keystore.Kind) (int, error) {
+	if r.src == nil {
+		return 0, nil
+	}
+	var changes int64
+	var n int
+	if err := r.ask(countRecords, []any{string(kind)}, &changes, &n); err != nil {
+		return 0, r.a.file.About(err)
+	}
+	return n, r.a.file.About(r.unchanged(changes))
+}
+
+func (r *reader) Keys(kind keystore.Kind, namespaces ...string) iter.Seq2[keystore.RecordKey, error] {
+	return func(yield func(keystore.RecordKey, error) bool) {
+		switch {
+		case r.src == nil:
+		case r.hides(kind):
+			r.hiddenKeys(kind, namespaces, yield)
+		case len(namespaces) == 0:
+			r.listed(kind, allNames, "", "", yield)
+		default:
+			for _, ns := range slices.Compact(slices.Sorted(slices.Values(namespaces))) {
+				if !r.listed(kind, namesOf, ns, "", yield) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// KeysAfter implements keystore.PagedReader.
+func (r *reader) KeysAfter(kind keystore.Kind, namespace, name string) iter.Seq2[keystore.RecordKey, error] {
+	return func(yield func(keystore.RecordKey, error) bool) {
+		switch {
+		case r.src == nil:
+		case r.hides(kind):
+			r.hiddenKeys(kind, []string{namespace}, func(k keystore.RecordKey, err error) bool {
+				return err == nil && k.Name <= name || yield(k, err)
+			})
+		default:
+			r.listed(kind, namesOf, namespace, name, yield)
+		}
+	}
+}
+
+// Names are listed by pages, each of which is a statement of its own: a loop body may
+// take as long as it wants.
+const (
+	pageSize = 256
+
+	allNames = `SELECT s.changes, r.namespace, r.name FROM store s LEFT JOIN (SELECT namespace, name FROM records
+		WHERE kind = ?1 AND (namespace, name) > (?2, ?3) ORDER BY namespace, name LIMIT ?4) r`
+	namesOf = `SELECT s.changes, r.namespace, r.name FROM store s LEFT JOIN (SELECT namespace, name FROM records
+		WHERE kind = ?1 AND namespace = ?2 AND name > ?3 ORDER BY name LIMIT ?4) r`
+)
+
+// listed yields the keys that query finds behind namespace and name, and reports whether
+// the loop goes on. What has a name that no record can have is no record: Check tells.
+func (r *reader) listed(kind keystore.Kind, query, namespace, name string, yield func(keystore.RecordKey, error) bool) bool {
+	for {
+		page, err := r.page(kind, query, namespace, name)
+		if err != nil {
+			yield(keystore.RecordKey{}, r.a.file.About(err))
+			return false
+		}
+		for _, k := range page {
+			if k.Check() == nil && !yield(k, nil) {
+				return false
+			}
+		}
+		if len(page) < pageSize {
+			return true
+		}
+		last := page[len(page)-1]
+		namespace, name = last.Namespace, last.Name
+	}
+}
+
+func (r *reader) page(kind keystore.Kind, query, namespace, name string) (keys []keystore.RecordKey, err error) {
+	err = patiently(r.ctx, func() error {
+		keys = keys[:0]
+		return r.each(query, []any{string(kind), namespace, name, pageSize}, func(rows *sql.Rows) error {
+			var changes int64
+			var ns, n sql.NullString
+			if err := rows.Scan(&changes, &ns, &n); err != nil {
+				return err
+			}
+			if n.Valid {
+				keys = append(keys, keystore.RecordKey{Namespace: ns.String, Kind: kind, Name: n.String})
+			}
+			return r.unchanged(changes)
+		})
+	})
+	return keys, err
+}
+
+// each calls fn with each row of a query.
+func (r *reader) each(query string, args []any, fn func(*sql.Rows) error) error {
+	if err := keystore.Ended(r.ctx); err != nil {
+		return err
+	}
+	rows, err := r.src.QueryContext(noContext, query, args...)
+	if err != nil {
+		return explain(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := fn(rows); err != nil {
+			return explain(err)
+		}
+	}
+	return explain(rows.Err())
+}
+
+func (r *reader) about(err error, k keystore.RecordKey) error {
+	return keystore.Annotate(err, keystore.Error{Store: r.a.file.Path, Key: k})
+}
