@@ -48,6 +48,7 @@ type vector struct {
 
 	RandomSeed      uint64 `json:"random_seed"` // of testing/cryptotest, for the exact bytes
 	Context         string `json:"context"`     // PAE of the place
+	Tag             string `json:"tag"` // that stands for the names where they are hidden
 	Salt            string `json:"salt"`
 	WrapKey         string `json:"wrap_key"`
 	FileKey         string `json:"file_key"`
@@ -169,6 +170,9 @@ func recompute(t *testing.T, v vector, record []byte, native age.Identity) {
 	}
 	check("context", place, v.Context)
 
+	zero := hkdfKey(t, okm[:32], make([]byte, 16), "globus-keys/v1/seal\x00"+string(place))
+	check("tag", hkdfKey(t, zero, nil, "globus-keys/v1/name"), v.Tag)
+
 	f := parseAge(t, record)
 	seal := f.stanzas[0]
 	if seal.Type != "github.com/globus-keys/globus-keys/seal1" || len(seal.Args) != 2 || len(seal.Args[0]) != 6 || len(seal.Args[1]) != 22 {
@@ -243,6 +247,11 @@ func (v *vector) fill(t *testing.T, s *Sealer, record []byte, native age.Identit
 	v.KeyID = hex.EncodeToString(s.public.ID[:])
 	place := placeOf(s.public.Store, v.key())
 	v.Context = hex.EncodeToString([]byte(place))
+	tag, err := s.Blind(context.Background(), v.key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Tag = hex.EncodeToString(tag[:])
 	f := parseAge(t, record)
 	salt := decode64(t, f.stanzas[0].Args[1])
 	fileKey := fileKeyOf(t, record, native)
