@@ -10,16 +10,53 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/globus-keys/globus-keys/internal/sqliteuri"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
-// database is an open database. It has as many connections as are used at once.
+// database is an open database. It has as many connections as are used at once. One that
+// is retired is closed when the last call that uses it has ended.
 type database struct {
 	*sql.DB
 	wal bool // others read on while a transaction is open
+
+	mu      sync.Mutex
+	users   int  // calls; guarded by mu
+	retired bool // guarded by mu
+}
+
+// use begins a call, which ends with leave. One that is retired takes no more.
+func (db *database) use() bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if !db.retired {
+		db.users++
+	}
+	return !db.retired
+}
+
+func (db *database) leave() {
+	if db == nil {
+		return
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.users--; db.users == 0 && db.retired {
+		db.Close()
+	}
+}
+
+func (db *database) retire() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.retired = true
+	if db.users > 0 {
+		return nil
+	}
+	return db.Close()
 }
 
 // source is what can be read from: a database, or a snapshot of one.

@@ -18,7 +18,8 @@ import (
 
 // ground is where a database lies, with its locks.
 type ground interface {
-	// database returns the open database; nil: there is no store yet.
+	// database returns the open database, which its caller leaves; nil: there is no
+	// store yet.
 	database(context.Context) (*database, error)
 	// create makes the database with what fill does in its first transaction.
 	create(ctx context.Context, fill func(*transaction) error) error
@@ -68,19 +69,19 @@ func (a *Adapter) open() *disk {
 	if err == nil && os.SameFile(info, a.disk.info) {
 		return a.disk
 	}
-	a.disk.db.Close()
+	a.disk.db.retire()
 	a.disk = nil
 	return nil
 }
 
-// letGo closes the database.
+// letGo closes the database, as soon as no call uses it.
 func (a *Adapter) letGo() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.disk == nil {
 		return nil
 	}
-	err := a.disk.db.Close()
+	err := a.disk.db.retire()
 	a.disk = nil
 	return a.file.About(explain(err))
 }
@@ -98,14 +99,14 @@ type disk struct {
 var sidecars = []string{"-wal", "-shm", "-journal"}
 
 func (d *disk) database(ctx context.Context) (*database, error) {
-	if d.db != nil {
+	if d.db != nil && d.db.use() {
 		return d.db, nil
 	}
 	if err := d.a.opening.Take(ctx); err != nil {
 		return nil, err
 	}
 	defer d.a.opening.Give()
-	if now := d.a.open(); now != nil { // another goroutine was quicker
+	if now := d.a.open(); now != nil && now.db.use() { // another goroutine was quicker
 		return now.db, nil
 	}
 	remembered, err := d.Remembered()
@@ -126,6 +127,7 @@ func (d *disk) database(ctx context.Context) (*database, error) {
 	d.a.mu.Lock()
 	defer d.a.mu.Unlock()
 	d.a.disk = &disk{a: d.a, Place: d.Place, info: info, db: db}
+	db.use()
 	return db, nil
 }
 
@@ -277,6 +279,9 @@ func newMemory(a *Adapter) *memory {
 func (m *memory) database(context.Context) (*database, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.db != nil {
+		m.db.use()
+	}
 	return m.db, nil
 }
 

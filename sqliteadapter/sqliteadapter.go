@@ -168,6 +168,7 @@ func (a *Adapter) View(ctx context.Context, fn func(keystore.Reader) error) erro
 	if err != nil {
 		return err
 	}
+	defer db.leave()
 	r, err := a.read(ctx, db)
 	if err != nil {
 		return err
@@ -242,6 +243,7 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 	if err != nil {
 		return false, err
 	}
+	defer db.leave()
 	r, err := a.read(ctx, db)
 	if err != nil {
 		return false, err
@@ -341,6 +343,7 @@ func (a *Adapter) state(ctx context.Context, g ground) (sealers.State, error) {
 	if err != nil {
 		return sealers.State{}, err
 	}
+	defer db.leave()
 	r, err := a.read(ctx, db)
 	if err != nil {
 		return sealers.State{}, err

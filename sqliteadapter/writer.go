@@ -18,7 +18,7 @@ type writer struct {
 	now   keystore.Sealer // of the key now; differs after SetHeader
 	set   keystore.Header // by SetHeader
 
-	changes map[keystore.RecordKey]*change
+	edits   map[keystore.RecordKey]*change
 	rekeyed bool // SetHeader was called
 	retires bool // something is gone that must not stay in the -wal
 }
@@ -32,14 +32,14 @@ type change struct {
 }
 
 func newWriter(r *reader, sealer keystore.Sealer) *writer {
-	w := &writer{reader: *r, found: sealer, now: sealer, changes: make(map[keystore.RecordKey]*change)}
+	w := &writer{reader: *r, found: sealer, now: sealer, edits: make(map[keystore.RecordKey]*change)}
 	if r.src == nil {
 		w.hashed = r.a.opts.HideNames
 	}
 	return w
 }
 
-func (w *writer) changed() bool { return w.rekeyed || len(w.changes) > 0 }
+func (w *writer) changed() bool { return w.rekeyed || len(w.edits) > 0 }
 
 // header is the store's after the Update.
 func (w *writer) header() keystore.Header {
@@ -58,7 +58,7 @@ func (w *writer) Header() keystore.Header {
 // next is what the choice of a Sealer depends on after the Update.
 func (w *writer) next() sealers.State {
 	s := sealers.State{Header: w.header(), Meta: w.state.Meta}
-	if c := w.changes[keystore.MetaKey]; c != nil {
+	if c := w.edits[keystore.MetaKey]; c != nil {
 		s.Meta = string(c.sealed)
 	}
 	return s
@@ -68,7 +68,7 @@ func (w *writer) Get(k keystore.RecordKey) ([]byte, error) {
 	if err := k.Check(); err != nil {
 		return nil, err
 	}
-	c := w.changes[k]
+	c := w.edits[k]
 	switch {
 	case c != nil && c.sealed != nil:
 		payload, err := c.by.Open(w.ctx, k, c.sealed)
@@ -81,10 +81,10 @@ func (w *writer) Get(k keystore.RecordKey) ([]byte, error) {
 
 // Sealed implements keystore.SealedReader.
 func (w *writer) Sealed(k keystore.RecordKey) ([]byte, error) {
-	if c := w.changes[k]; c != nil && c.sealed != nil {
+	if c := w.edits[k]; c != nil && c.sealed != nil {
 		return slices.Clone(c.sealed), nil
 	}
-	if w.changes[k] != nil || w.src == nil {
+	if w.edits[k] != nil || w.src == nil {
 		return nil, w.about(keystore.ErrNotFound, k)
 	}
 	sealed, err := w.stored(w.found, k)
@@ -102,7 +102,7 @@ func (w *writer) Put(k keystore.RecordKey, payload []byte) error {
 	if err != nil {
 		return w.about(err, k)
 	}
-	w.changes[k] = c
+	w.edits[k] = c
 	return nil
 }
 
@@ -161,7 +161,7 @@ func (w *writer) Delete(k keystore.RecordKey) error {
 	if err != nil {
 		return w.about(err, k)
 	}
-	w.changes[k], w.retires = c, true
+	w.edits[k], w.retires = c, true
 	return nil
 }
 
@@ -183,7 +183,7 @@ func (w *writer) SetHeader(h keystore.Header) error {
 // Keys yields what is stored, and what this Update has changed of it by now.
 func (w *writer) Keys(kind keystore.Kind, namespaces ...string) iter.Seq2[keystore.RecordKey, error] {
 	return func(yield func(keystore.RecordKey, error) bool) {
-		changed := maps.Clone(w.changes)
+		changed := maps.Clone(w.edits)
 		added := slices.SortedFunc(maps.Keys(changed), compareKeys)
 		added = slices.DeleteFunc(added, func(k keystore.RecordKey) bool {
 			return k.Kind != kind || changed[k].sealed == nil || len(namespaces) > 0 && !slices.Contains(namespaces, k.Namespace)
@@ -238,11 +238,11 @@ func (w *writer) apply(t *transaction) error {
 	h := w.header()
 	if w.src == nil {
 		t.run(insertStore, h.StoreID.String(), formatSlots(h), map[bool]string{false: "clear", true: "hashed"}[w.hashed])
-	} else if t.change(updateStore, h.StoreID.String(), formatSlots(h), w.reader.changes) != 1 && t.err == nil {
+	} else if t.change(updateStore, h.StoreID.String(), formatSlots(h), w.changes) != 1 && t.err == nil {
 		return errChanged
 	}
-	for _, k := range slices.SortedFunc(maps.Keys(w.changes), compareKeys) {
-		c := w.changes[k]
+	for _, k := range slices.SortedFunc(maps.Keys(w.edits), compareKeys) {
+		c := w.edits[k]
 		if c.sealed == nil || c.was != c.at {
 			t.run(deleteRecord, string(k.Kind), c.was.namespace, c.was.name)
 		}
