@@ -45,17 +45,23 @@ func (s *Store) reserve(ctx context.Context, sealer Sealer, keys ...RecordKey) (
 type announced struct{ Writer }
 
 func (w announced) Get(k RecordKey) ([]byte, error) {
-	if k.Kind == KindAccount && !has(w.Writer, k) {
+	if k.Kind != KindAccount {
+		return w.Writer.Get(k)
+	}
+	there, err := has(w.Writer, k.Kind, k.Namespace)
+	switch {
+	case err != nil:
+		return nil, err
+	case !there:
 		return nil, ErrNotFound
 	}
 	return w.Writer.Get(k)
 }
 
-func has(r Reader, k RecordKey) bool {
-	for key := range r.Keys(k.Kind, k.Namespace) {
-		if key == k {
-			return true
-		}
+// has reports whether a namespace has a record of this kind.
+func has(r Reader, kind Kind, namespace string) (bool, error) {
+	for _, err := range r.Keys(kind, namespace) {
+		return err == nil, err
 	}
-	return false
+	return false, nil
 }
