@@ -69,8 +69,8 @@ func Migrate(ctx context.Context, from, to *Store, opts *MigrateOptions) iter.Se
 		if opts != nil {
 			m.MigrateOptions = *opts
 		}
-		if err := annotate(m.run(ctx), "migrate", RecordKey{}); err != nil && !errors.Is(err, errEnough) {
-			yield(Migrated{}, err)
+		if err := m.run(ctx); err != nil && !errors.Is(err, errEnough) {
+			yield(Migrated{}, migrating(err))
 		}
 	}
 }
@@ -369,5 +369,13 @@ func atTarget(err error) error {
 	if err == nil {
 		return nil
 	}
-	return TargetError{annotate(err, "migrate", RecordKey{})}
+	return TargetError{migrating(err)}
+}
+
+// migrating says what was being done, if err does not.
+func migrating(err error) error {
+	if _, ofTarget := err.(TargetError); ofTarget {
+		return err
+	}
+	return annotate(err, "migrate", RecordKey{})
 }

@@ -97,18 +97,23 @@ type app struct {
 	ui
 	getenv func(string) string
 
-	store          string
-	namespace      string
-	identityFile   string
-	passphraseFile string
-	keyFromEnv     bool
-	key            string
-	hideNames      bool
-	noPrompt       bool
-	noAgent        bool // it was asked, and did not answer
+	store     string
+	namespace string
+	keyFlags
+	keyFromEnv bool
+	hideNames  bool
+	noPrompt   bool
+	noAgent    bool // it was asked, and did not answer
 
 	chosen    bool         // somebody has chosen a passphrase in this run
 	finishing atomic.Int32 // things under way that must not be broken off
+}
+
+// keyFlags say where the key of a store is.
+type keyFlags struct {
+	key            string // a keystore.SlotKind
+	identityFile   string
+	passphraseFile string
 }
 
 // testWorkFactor makes scrypt quick in tests; 0 is the strength that users get.
@@ -168,7 +173,7 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 	f.BoolVar(&a.noPrompt, "no-prompt", false, "never ask anything (also GLOBUS_KEYS_NO_PROMPT=1)")
 	root.AddCommand(
 		a.loginCommand(), a.logoutCommand(), a.refreshCommand(), a.whoamiCommand(), a.preflightCommand(),
-		a.importCommand(), a.tokenCommand(), a.statusCommand(), a.showCommand(), a.removeCommand(),
+		a.importCommand(), a.migrateCommand(), a.tokenCommand(), a.statusCommand(), a.showCommand(), a.removeCommand(),
 		a.exportCommand(), a.verifyCommand(), a.restoreCommand(), a.resetCommand(),
 		a.unlockCommand(), a.lockCommand(), a.agentCommand(), a.rekeyCommand(), a.passphraseCommand(),
 		a.namespacesCommand(), a.versionCommand(),
@@ -181,22 +186,28 @@ func (a *app) place() (*local.Place, error) { return a.placeAt(a.store) }
 
 // placeAt finds the store of this name with what the flags say of its key.
 func (a *app) placeAt(store string) (*local.Place, error) {
-	kind := keystore.SlotKind(a.key)
+	return a.placeWith(store, "--key", a.keyFlags, a.getenv)
+}
+
+// placeWith is placeAt with flags and an environment of its own. flag is what the flag
+// for keyFlags.key is called.
+func (a *app) placeWith(store, flag string, keys keyFlags, getenv func(string) string) (*local.Place, error) {
+	kind := keystore.SlotKind(keys.key)
 	if kind != "" && kind != keystore.SlotKeychain && kind != keystore.SlotPassphrase {
-		return nil, usageError{fmt.Errorf("--key is keychain or passphrase, not %q", a.key)}
+		return nil, usageError{fmt.Errorf("%s is keychain or passphrase, not %q", flag, keys.key)}
 	}
 	opts := &local.Options{
 		Store:          store,
 		SQLite:         sqliteadapter.Opener(&sqliteadapter.Options{HideNames: a.hideNames}),
 		Namespace:      a.namespace,
-		IdentityFile:   a.identityFile,
-		PassphraseFile: a.passphraseFile,
+		IdentityFile:   keys.identityFile,
+		PassphraseFile: keys.passphraseFile,
 		KeyFromEnv:     a.keyFromEnv,
 		Key:            kind,
 		NoDialog:       a.silent(),
 		NoAgent:        a.noAgent,
 		Notice:         func(text string) { a.say("%s", text) },
-		Getenv:         a.getenv,
+		Getenv:         getenv,
 		Warn:           func(err error) { a.warn("%v", err) },
 		Keychain:       testKeychain,
 		WorkFactor:     testWorkFactor,
