@@ -89,6 +89,7 @@ func TestKeychainTroubles(t *testing.T) {
 		}, 7, []string{"item"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each has a bus of its own, and most of the time waits for what does not answer
 			s := newSession(t, desktoptest.StartBus(t))
 			service := secretservicetest.New(t, s.bus, secretservicetest.Options{})
 			launched := s.fakeLaunch()
