@@ -52,6 +52,7 @@ func Walk(t *testing.T, fault string, p Program) (points int) {
 	strace := testenv.Need(t, "strace")
 	stride := max(p.Stride, 1)
 	skip, total := rand.IntN(stride), 0
+	killed := 0
 	for call, count := range p.count(t, strace) {
 		total += count
 		for n := 1; n <= count; n++ {
@@ -64,12 +65,18 @@ func Walk(t *testing.T, fault string, p Program) (points int) {
 			cmd := p.Command(dir, []string{strace, "-f", "-qq", "-o", "/dev/null",
 				"-e", "trace=" + call, "-e", fmt.Sprintf("inject=%s:%s:when=%d", call, fault, n)})
 			acknowledged := cmd.Run() == nil
+			if !acknowledged {
+				killed++
+			}
 			p.Check(dir, acknowledged, fmt.Sprintf("%s at %s %d", fault, call, n))
 			os.RemoveAll(dir)
 		}
 	}
 	if total < 40 {
 		t.Errorf("only %d points: the trace misses the program's system calls", total)
+	}
+	if fault == Kill && killed == 0 {
+		t.Error("no program was killed")
 	}
 	return points
 }
