@@ -43,6 +43,8 @@ func makeAll(base string) error {
 	return errors.Join(
 		atomicfile.MkdirPrivate(disk, dir),
 		atomicfile.Create(disk, filepath.Join(dir, "once"), old),
+		atomicfile.CreateWhole(disk, filepath.Join(dir, "whole"), old),
+		atomicfile.CreateWhole(faultfs.New(disk, faultfs.Plan{}), filepath.Join(dir, "linked"), old),
 		atomicfile.Replace(disk, store, old, atomicfile.NoBackup),
 		atomicfile.Replace(noLinks{disk}, store, new_, atomicfile.KeepPrevious),
 	)
@@ -60,7 +62,7 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 		cmd.Stderr = os.Stderr
 		check(t, cmd.Run())
 		for name, want := range map[string]fs.FileMode{
-			"a": 0o700, "a/b": 0o700, "a/b/once": 0o600, "a/b/store": 0o600, "a/b/store.bak": 0o600,
+			"a": 0o700, "a/b": 0o700, "a/b/once": 0o600, "a/b/whole": 0o600, "a/b/linked": 0o600, "a/b/store": 0o600, "a/b/store.bak": 0o600,
 		} {
 			info, err := os.Lstat(filepath.Join(base, name))
 			check(t, err)
@@ -102,6 +104,9 @@ func TestWhatIsNotOurFileIsRefusedByName(t *testing.T) {
 			refused(t, err, path, reason)
 			for _, mode := range modes {
 				refused(t, atomicfile.Replace(disk, path, new_, mode), path, reason)
+			}
+			if err := atomicfile.CreateWhole(disk, path, new_); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("CreateWhole: %v", err)
 			}
 			if err := atomicfile.Create(disk, path, new_); !errors.Is(err, fs.ErrExist) {
 				t.Errorf("Create: %v", err)
