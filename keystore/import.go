@@ -14,6 +14,10 @@ type Content struct {
 	Account   Account
 	Tokens    []Token
 	Configs   map[string]Secret // JSON texts
+
+	// Assumed says that the file does not name Account.Issuer, which is that of
+	// most such files. It counts for nothing where the store knows another.
+	Assumed bool
 }
 
 // Outcome is what became of one record of an import.
@@ -32,6 +36,10 @@ type ImportResult struct {
 	Key     RecordKey
 	Outcome Outcome
 	Reason  string
+
+	// Newer says of a token that was kept that the file's expires later, or that
+	// the stored one cannot be read: somebody may want the file's.
+	Newer bool
 }
 
 // Import stores the contents of another program's file, in the namespaces they
@@ -86,7 +94,7 @@ func (s *Store) holds(r Reader, c Content) error {
 			return err
 		}
 		// The store may hold more than the file says, but not less.
-		if !equal(key, got, t.of(c.Account).renewed(got)) {
+		if !equal(key, got, t.of(c.said()).renewed(got)) {
 			return &Error{Key: key, Err: ErrNotFound, Detail: "the store holds another login"}
 		}
 	}
@@ -107,6 +115,23 @@ func (s *Store) holds(r Reader, c Content) error {
 	return nil
 }
 
+// said is what the file itself says of the account.
+func (c Content) said() Account {
+	a := c.Account
+	if c.Assumed {
+		a.Issuer = ""
+	}
+	return a
+}
+
+// unless is the account, of which nothing is assumed that contradicts this issuer.
+func (c Content) unless(issuer string) Account {
+	if same(c.Account.Issuer, issuer) {
+		return c.Account
+	}
+	return c.said()
+}
+
 // importer carries one namespace's content into one Update.
 type importer struct {
 	*Store
@@ -116,6 +141,9 @@ type importer struct {
 }
 
 func (i *importer) content(c Content, warn func(error)) error {
+	if err := i.assume(&c); err != nil {
+		return err
+	}
 	response := TokenResponse{Tokens: c.Tokens, Account: c.Account}
 	if err := response.check(); err != nil {
 		return err
@@ -134,7 +162,7 @@ func (i *importer) content(c Content, warn func(error)) error {
 		return err
 	}
 	for _, t := range c.Tokens {
-		if err := i.importToken(t.of(c.Account), claim.stored.Subject, subject); err != nil {
+		if err := i.importToken(c, t, claim.stored.Subject, subject); err != nil {
 			return err
 		}
 	}
@@ -148,6 +176,18 @@ func (i *importer) content(c Content, warn func(error)) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// assume drops an issuer that is only assumed if the namespace is of another, unless
+// the caller insists.
+func (i *importer) assume(c *Content) error {
+	c.Assumed = c.Assumed && !i.overwrite
+	a, err := getAccount(i.w, i.account())
+	if err != nil && !unreadable(err) && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	c.Account = c.unless(a.Issuer)
 	return nil
 }
 
@@ -173,9 +213,13 @@ func (i *importer) displace(response TokenResponse) error {
 	return i.w.Delete(i.account())
 }
 
-func (i *importer) importToken(t Token, owner, subject string) error {
+func (i *importer) importToken(c Content, t Token, owner, subject string) error {
 	key := i.token(t.ResourceServer)
 	prev, err := getToken(i.w, key)
+	t = t.of(c.unless(prev.Issuer))
+	if c.Assumed && t.Issuer == "" {
+		subject = "" // it is unique at its issuer only
+	}
 	outcome, reason := Replaced, ""
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -195,7 +239,8 @@ func (i *importer) importToken(t Token, owner, subject string) error {
 	default:
 		t = t.renewed(prev)
 	}
-	i.tell(key, outcome, reason)
+	newer := outcome == Kept && (err != nil || t.ExpiresAt.After(prev.ExpiresAt))
+	i.results = append(i.results, ImportResult{key, outcome, reason, newer})
 	if outcome == Kept {
 		return nil
 	}
@@ -239,7 +284,7 @@ func (i *importer) importConfig(name string, text Secret) error {
 }
 
 func (i *importer) tell(key RecordKey, outcome Outcome, reason string) {
-	i.results = append(i.results, ImportResult{key, outcome, reason})
+	i.results = append(i.results, ImportResult{Key: key, Outcome: outcome, Reason: reason})
 }
 
 // sameLogin reports whether two tokens are one: the same secrets until the

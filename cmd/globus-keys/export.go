@@ -17,26 +17,68 @@ import (
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
+// exporting is one run of the export command.
+type exporting struct {
+	*app
+	recipients []string
+	output     string
+
+	plain   string // the file of --plaintext
+	format  string
+	version string
+}
+
 func (a *app) exportCommand() *cobra.Command {
-	var recipients []string
-	var output string
+	e := &exporting{app: a}
 	cmd := &cobra.Command{
-		Use:   "export --recipient age1... [-o FILE]",
-		Short: "Write all logins into an age file for others to keep",
+		Use:   "export --recipient age1... [-o FILE]\n  globus-keys export --format FORMAT --plaintext FILE",
+		Short: "Write all logins into a file for others: an age file, or one of the Globus SDK",
 		Long: `Write all logins, configuration values and accounts, of every namespace, into
 one age file that is encrypted to the recipients named. Nothing is written in
-plain.
+plain. "age -d -i KEYFILE FILE" shows it: a JSON object with the records.
 
-"age -d -i KEYFILE FILE" shows it: a JSON object with the records.`,
+With --plaintext FILE, write the logins in plain, for Python programs that must
+stay on files of the Globus SDK for now. --format says which:
+
+  globus-sdk-json     JSONTokenStorage (2.0), SimpleJSONFileAdapter (1.0)
+  globus-sdk-sqlite   SQLiteTokenStorage (2), SQLiteAdapter (1)
+
+and --format-version 1.0 or 1 the older one of the two. --namespace writes that
+namespace only ($GLOBUS_KEYS_NAMESPACE does not); 1.0 holds no more than one.
+Configuration values have a place in SQLite 1 only. What is left out is said.
+
+The file must not exist. It holds refresh tokens: whoever reads it has the logins
+until they are revoked, and two programs that renew with one refresh token may end
+the login. "globus-keys import --follow FILE" takes back what was renewed there.`,
+		Example: "  globus-keys export --recipient age1... -o logins.age\n" +
+			"  globus-keys export --format globus-sdk-json --plaintext ~/.myprogram/tokens.json",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.export(cmd.Context(), recipients, output)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.run(cmd) },
 	}
-	cmd.Flags().StringArrayVar(&recipients, "recipient", nil, "the age `recipient` (age1...) who can read it; may be repeated")
-	cmd.Flags().StringVarP(&output, "output", "o", "", "the `file` to write, which must not exist (default standard output)")
-	cmd.MarkFlagRequired("recipient")
+	f := cmd.Flags()
+	f.StringArrayVar(&e.recipients, "recipient", nil, "the age `recipient` (age1...) who can read it; may be repeated")
+	f.StringVarP(&e.output, "output", "o", "", "the age `file` to write, which must not exist (default standard output)")
+	f.StringVar(&e.plain, "plaintext", "", "write the logins in plain into this `file`, which must not exist")
+	f.StringVar(&e.format, "format", "", "`what` the plain file is: globus-sdk-json or globus-sdk-sqlite")
+	f.StringVar(&e.version, "format-version", "", "`version` of the plain file: 2.0 or 1.0 (JSON), 2 or 1 (SQLite) (default 2.0 or 2)")
 	return cmd
+}
+
+func (e *exporting) run(cmd *cobra.Command) error {
+	plain := cmd.Flags().Changed("plaintext")
+	switch {
+	case plain && e.plain == "":
+		return usageError{fmt.Errorf("--plaintext needs the name of a file")}
+	case plain && (len(e.recipients) > 0 || e.output != ""):
+		return usageError{fmt.Errorf("--plaintext is for a file in plain, --recipient and -o are for one that is encrypted: say one of them")}
+	case plain:
+		return e.exportPlain(cmd.Context())
+	case e.format != "" || e.version != "":
+		return usageError{fmt.Errorf("such a file holds the logins in plain text: say that you want that, and where, with --plaintext FILE")}
+	case len(e.recipients) == 0:
+		return usageError{fmt.Errorf("say who can read it, with --recipient age1..., or where it lies in plain, with --format and --plaintext")}
+	}
+	return e.export(cmd.Context(), e.recipients, e.output)
 }
 
 // exported is the content of an export.

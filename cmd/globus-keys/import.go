@@ -21,6 +21,7 @@ type importing struct {
 	issuer       string
 	overwrite    bool
 	deleteSource bool
+	follow       bool
 	json         bool
 }
 
@@ -41,7 +42,14 @@ does not).
 A stored login gives way only to one of the same account that expires later;
 --overwrite replaces it in any case. The file is left as it is unless
 --delete-source is given: then it is removed once everything in it has been
-stored and read back.`,
+stored and read back.
+
+With --follow, take what a program that goes on using its file has renewed there:
+the later expiry wins, and the rest is left alone, without a word. Identity, client
+and unknown fields of the stored login stay. A login that is only in the file is
+imported, also one that was logged out here: nothing remembers that. Where issuers
+replace a refresh token when it is used, two programs must not share one, and
+--follow does not change that. Elsewhere let one of them renew.`,
 		Example: "  globus-keys import globus-cli\n  globus-keys import ~/.globus/app/*/*/tokens.json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return i.run(cmd.Context(), args) },
@@ -51,6 +59,7 @@ stored and read back.`,
 	f.StringVar(&i.issuer, "issuer", "", "the `URL` of the issuer of logins whose file does not say it (with --client-id, default Globus Auth)")
 	f.BoolVar(&i.overwrite, "overwrite", false, "replace what is stored")
 	f.BoolVar(&i.deleteSource, "delete-source", false, "remove the file when all of it has been stored; its program is logged out then")
+	f.BoolVar(&i.follow, "follow", false, "take what the program of the file has renewed since, and no more")
 	f.BoolVar(&i.json, "json", false, "answer in JSON")
 	return cmd
 }
@@ -92,6 +101,9 @@ func (i *importing) one(ctx context.Context, store *keystore.Store, arg string) 
 // checkFlags refuses a client or issuer that could be neither. An issuer gets
 // refresh tokens sent: only https, or a server on this machine.
 func (i *importing) checkFlags() error {
+	if err := i.checkFollow(); err != nil {
+		return err
+	}
 	if clean(i.clientID) != i.clientID {
 		return usageError{fmt.Errorf("--client-id has a character that no client id has")}
 	}
@@ -138,8 +150,11 @@ func (i *importing) complete(file *legacy.File) error {
 		if c.Account.ClientID == "" {
 			c.Account.ClientID = i.clientID
 		}
-		if c.Account.Issuer == "" {
+		switch {
+		case c.Account.Issuer == "":
 			c.Account.Issuer = issuer
+		case c.Assumed && i.issuer != "":
+			c.Account.Issuer, c.Assumed = i.issuer, false
 		}
 	}
 	if i.namespace == "" {
@@ -181,13 +196,19 @@ func (i *importing) take(ctx context.Context, store *keystore.Store, file *legac
 }
 
 func (i *importing) tell(done *importedFile, file *legacy.File, results []keystore.ImportResult) {
+	for _, r := range results {
+		done.Records = append(done.Records, importedRecord{r.Key.Namespace, string(r.Key.Kind), r.Key.Name, string(r.Outcome), r.Reason})
+	}
+	if i.follow {
+		i.tellFollow(file, results)
+		return
+	}
 	i.say("%s is a file of %s", file.Path, file.Format)
 	for _, note := range file.Notes {
 		i.say("%s", note)
 	}
 	i.sayClient(file)
 	for _, r := range results {
-		done.Records = append(done.Records, importedRecord{r.Key.Namespace, string(r.Key.Kind), r.Key.Name, string(r.Outcome), r.Reason})
 		line := fmt.Sprintf("%-9s %s", r.Outcome, r.Key)
 		if r.Reason != "" {
 			line += ": " + r.Reason + "; --overwrite replaces it"
@@ -213,12 +234,20 @@ func (i *importing) sayClient(file *legacy.File) {
 func (i *importing) shared(file *legacy.File) {
 	for _, c := range file.Contents {
 		for _, t := range c.Tokens {
-			if !t.RefreshToken.IsZero() {
+			switch {
+			case t.RefreshToken.IsZero():
+			case i.follow:
+				i.sharing(file.Path)
+				return
+			default:
 				i.warn("%s still holds these logins in plain text, and two programs share one refresh token now: "+
 					"if one of them renews or revokes it, the other may have to log in again. --delete-source removes the file.", file.Path)
 				return
 			}
 		}
+	}
+	if i.follow {
+		return
 	}
 	i.warn("%s still holds these logins in plain text. --delete-source removes the file.", file.Path)
 }

@@ -32,7 +32,7 @@ func setAccount(c *keystore.Content, where facts) []string {
 	}
 	environment := agreed(says.environment, where.environment)
 	if len(environment) == 0 {
-		environment = []string{"production"}
+		environment, c.Assumed = []string{"production"}, true
 	}
 	issuer, known := oauth.GlobusIssuer(environment[0])
 	if known && len(environment) == 1 {

@@ -132,7 +132,7 @@ func (d *Database) format(contents []keystore.Content) string {
 	case compute:
 		return "globus-compute"
 	case d.Schema == "1":
-		return "globus-sdk SQLiteAdapter (schema 1)"
+		return sdkSQLite1
 	}
-	return "globus-sdk SQLiteTokenStorage (schema 2)"
+	return sdkSQLite2
 }

@@ -55,7 +55,7 @@ func parseSDK1(top members, where facts) (*File, error) {
 		return nil, err
 	}
 	content := keystore.Content{Namespace: keystore.DefaultNamespace, Tokens: tokens}
-	return sdkFile("globus-sdk SimpleJSONFileAdapter 1.0", []keystore.Content{content}, where), nil
+	return sdkFile(sdkJSON1, []keystore.Content{content}, where), nil
 }
 
 func parseSDK2(top members, where facts) (*File, error) {
@@ -74,7 +74,7 @@ func parseSDK2(top members, where facts) (*File, error) {
 		}
 		contents = append(contents, keystore.Content{Namespace: namespace, Tokens: tokens})
 	}
-	return sdkFile("globus-sdk JSONTokenStorage 2.0", contents, where), nil
+	return sdkFile(sdkJSON2, contents, where), nil
 }
 
 // checkSDK refuses a file that has other members than the SDK writes: an import

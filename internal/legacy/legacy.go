@@ -1,5 +1,6 @@
 // Package legacy reads the token files that other programs write in plain
-// text, so that their logins can be taken over. A file is recognised by its
+// text, so that their logins can be taken over, and writes those of the Globus SDK,
+// for programs that must stay on them for now. A file is recognised by its
 // content, never by its name:
 //
 //	globus-sdk SimpleJSONFileAdapter 1.0, JSONTokenStorage 2.0     JSON
@@ -12,7 +13,7 @@
 // file refused, by the name of the record. Half an import would look like a
 // whole one, and a user who deletes the file afterwards has lost the rest.
 //
-// Databases are read by functions that package legacysqlite has, and that the
+// Databases are read and made by functions that package legacysqlite has, and that the
 // caller passes in: a program that never meets one needs no cgo.
 package legacy
 
@@ -107,6 +108,14 @@ func parse(data []byte, where facts) (*File, error) {
 	}
 	return nil, foreign("it is not a token file; " + expected)
 }
+
+// The SDK's own formats, for people.
+const (
+	sdkJSON1   = "globus-sdk SimpleJSONFileAdapter 1.0"
+	sdkJSON2   = "globus-sdk JSONTokenStorage 2.0"
+	sdkSQLite1 = "globus-sdk SQLiteAdapter (schema 1)"
+	sdkSQLite2 = "globus-sdk SQLiteTokenStorage (schema 2)"
+)
 
 const expected = "expected one of the Globus SDK, globus-cli, globus-compute, fair-research-login or Parsl"
 

@@ -10,12 +10,17 @@ import (
 )
 
 // Read fails with ErrUnavailable.
-func Read(context.Context, string) (*legacy.Database, error) { return nil, unavailable() }
+func Read(context.Context, string) (*legacy.Database, error) { return nil, unavailable("it is") }
 
 // Delete fails with ErrUnavailable.
-func Delete(context.Context, string, func(*legacy.Database) error) error { return unavailable() }
+func Delete(context.Context, string, func(*legacy.Database) error) error { return unavailable("it is") }
 
-func unavailable() error {
+// Encode fails with ErrUnavailable.
+func Encode(context.Context, *legacy.Database) ([]byte, error) {
+	return nil, unavailable("it would be")
+}
+
+func unavailable(it string) error {
 	return &keystore.Error{Err: keystore.ErrUnavailable,
-		Detail: "it is an SQLite database, and this program was built without SQLite (CGO_ENABLED=0)"}
+		Detail: it + " an SQLite database, and this program was built without SQLite (CGO_ENABLED=0)"}
 }
