@@ -25,7 +25,7 @@ type sdk struct {
 }
 
 func newSDK(t *testing.T) *sdk {
-	cmd := exec.CommandContext(t.Context(), testenv.Python(t), filepath.Join("testdata", "sdk.py"))
+	cmd := exec.Command(testenv.Python(t), filepath.Join("testdata", "sdk.py"))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func newSDK(t *testing.T) *sdk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		in.Close()
+		in.Close() // by which it ends
 		if err := cmd.Wait(); err != nil {
 			t.Logf("%v: %s", err, said)
 		}

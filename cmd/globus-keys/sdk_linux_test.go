@@ -72,6 +72,14 @@ func (w *sdkWorld) same(what string, got, want map[string]string) {
 	}
 }
 
+// holdsOld is holds for a file of version 1, which the classes of version 2 read too.
+func (w *sdkWorld) holdsOld(file, kind string, records, configs []sdkRecord) {
+	w.Helper()
+	w.holds(file, kind, records, configs)
+	next := strings.NewReplacer("1.0", "2.0", "sqlite 1", "sqlite 2").Replace(kind)
+	w.holds(file, next, records, nil)
+}
+
 // sample is what the SDK has written.
 type sample struct {
 	kind, other      string // of the formats: the file's, and one of the others
@@ -123,9 +131,9 @@ func TestRealSDKReadsWhatItHasWritten(t *testing.T) {
 		switch s.other {
 		case "globus-sdk-json 1.0":
 			one := slices.DeleteFunc(slices.Clone(s.records), func(r sdkRecord) bool { return r.Namespace != "DEFAULT" })
-			w.holds(w.exported(store, s.other, "--namespace", "DEFAULT"), s.other, one, nil)
+			w.holdsOld(w.exported(store, s.other, "--namespace", "DEFAULT"), s.other, one, nil)
 		case "globus-sdk-sqlite 1":
-			w.holds(w.exported(store, s.other), s.other, s.records, s.configs)
+			w.holdsOld(w.exported(store, s.other), s.other, s.records, s.configs)
 		default:
 			w.holds(w.exported(store, s.other), s.other, s.records, nil)
 		}
@@ -186,6 +194,21 @@ func TestRealSDKReadsTheStorageOfGlobusCLI(t *testing.T) {
 		t.Fatalf("%d records and %d configs", len(was.Records), len(was.Configs))
 	}
 	w.holds(w.exported(w.imported(file), kind), kind, was.Records, was.Configs)
+}
+
+// TestWhatOnlyPythonTakesForJSON is refused, by the name of its record: half a character.
+func TestWhatOnlyPythonTakesForJSON(t *testing.T) {
+	w := newSDKWorld(t, newSDK(t))
+	for n, kind := range sdkKinds {
+		bad := newGenerator(uint64(n)).record("DEFAULT", "bad", true)
+		bad.Data["half"] = json.RawMessage(`"\ud83d"`)
+		file := w.path(kind)
+		w.ask(sdkRequest{Do: "write", Kind: kind, Path: file, Records: []sdkRecord{bad}})
+		_, said := w.exitsWith(1, "import", file)
+		if !strings.Contains(said, "unpaired surrogate") || !strings.Contains(said, "nothing was imported") {
+			t.Errorf("%s: %s", kind, said)
+		}
+	}
 }
 
 // TestExportNamesTheVersionOfTheSDK that it was tried with.

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,6 +44,17 @@ func TestCreateWholeIsAllOrNothingWhateverFails(t *testing.T) {
 		}
 		return f.Ops()
 	})
+}
+
+func TestCreateWholeIsSyncedBeforeItHasItsName(t *testing.T) {
+	f := faultfs.New(disk, faultfs.Plan{})
+	check(t, atomicfile.CreateWhole(f, filepath.Join(t.TempDir(), "plain.json"), old))
+	at := func(op string) int {
+		return slices.IndexFunc(f.Trace(), func(line string) bool { return strings.HasPrefix(line, op+" ") })
+	}
+	if synced, linked, dir := at("sync"), at("link"), at("syncdir"); synced < 0 || linked < synced || dir < linked || f.Syncs() != 2 {
+		t.Errorf("%q", f.Trace())
+	}
 }
 
 func TestCreateWholeReplacesNothing(t *testing.T) {
