@@ -45,13 +45,14 @@ func explain(err error) error {
 	about := func(sentinel error, detail string) error {
 		return &keystore.Error{Err: sentinel, Detail: fmt.Sprintf("%s (SQLite: %v)", detail, e.Code)}
 	}
+	if e.Code == sqlite3.ErrFull || e.SystemErrno == syscall.ENOSPC {
+		return &keystore.Error{Err: syscall.ENOSPC, Detail: "SQLite needs room for its files"}
+	}
 	switch e.Code {
 	case sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrProtocol:
 		return busy{about(keystore.ErrBusy, "another program uses the database")}
 	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrFormat, sqlite3.ErrMismatch, sqlite3.ErrSchema, sqlite3.ErrError, sqlite3.ErrTooBig:
 		return about(keystore.ErrCorrupt, "the database is damaged")
-	case sqlite3.ErrFull:
-		return &keystore.Error{Err: syscall.ENOSPC, Detail: "the disk is full"}
 	case sqlite3.ErrReadonly, sqlite3.ErrPerm:
 		return about(keystore.ErrReadOnly, "the database cannot be written")
 	case sqlite3.ErrCantOpen:

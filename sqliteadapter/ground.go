@@ -194,11 +194,13 @@ func (d *disk) create(ctx context.Context, fill func(*transaction) error) error 
 	if err := atomicfile.Create(d.a.file.FS, temp, nil); err != nil {
 		return err
 	}
-	if err := makeFile(ctx, temp, shared != "" || d.a.opts.Truncate, d.a.opts, fill); err != nil {
-		return errors.Join(err, d.clear(temp))
+	err = makeFile(ctx, temp, shared != "" || d.a.opts.Truncate, d.a.opts, fill)
+	if err == nil {
+		// What SQLite could not remove, and what is there of a database that somebody has.
+		err = errors.Join(d.clearSidecars(temp), d.clearSidecars(d.File))
 	}
-	if err := d.clearSidecars(d.File); err != nil { // of a database that somebody has removed
-		return err
+	if err != nil {
+		return errors.Join(err, d.clear(temp))
 	}
 	if err := d.a.file.FS.Rename(temp, d.File); err != nil {
 		return err

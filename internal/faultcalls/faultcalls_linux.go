@@ -32,6 +32,10 @@ var calls = []string{
 
 // Program is what is run. strace counts calls by thread: it should keep to one.
 type Program struct {
+	// Calls are those at which there are faults; nil: all that can harm a store, or tell
+	// its state.
+	Calls []string
+
 	// Fresh returns a directory in the state before; each run gets its own,
 	// which is removed afterwards.
 	Fresh func() string
@@ -81,11 +85,18 @@ func Walk(t *testing.T, fault string, p Program) (points int) {
 	return points
 }
 
+func (p Program) calls() []string {
+	if p.Calls != nil {
+		return p.Calls
+	}
+	return calls
+}
+
 // count runs p once without faults and counts its calls.
 func (p Program) count(t *testing.T, strace string) map[string]int {
 	t.Helper()
 	trace := filepath.Join(t.TempDir(), "trace")
-	cmd := p.Command(p.Fresh(), []string{strace, "-f", "-qq", "-o", trace, "-e", "trace=?" + strings.Join(calls, ",?")})
+	cmd := p.Command(p.Fresh(), []string{strace, "-f", "-qq", "-o", trace, "-e", "trace=?" + strings.Join(p.calls(), ",?")})
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("without faults: %v: %s", err, out)
 	}
