@@ -75,7 +75,17 @@ var outcomes = []struct {
 // fail tells err and its remedy, and returns the exit code.
 func (a *app) fail(cmd *cobra.Command, err error) int {
 	a.complain(err)
-	code, hint := a.outcome(err)
+	code, hint := a.outcomeOf(cmd, err)
+	if hint != "" {
+		a.advise(hint)
+	}
+	return code
+}
+
+// outcomeOf returns the exit code of a command that ends with err, and what to do
+// then, in the words of advise.
+func (a *app) outcomeOf(cmd *cobra.Command, err error) (code int, hint string) {
+	code, hint = a.outcome(err)
 	var usage usageError
 	if errors.As(err, &usage) || isUsage(err) {
 		code, hint = 2, cmp.Or(meant(cmd, err), cmd.CommandPath()+" --help")
@@ -101,15 +111,14 @@ func (a *app) fail(cmd *cobra.Command, err error) int {
 	if errors.Is(err, keystore.ErrTampered) && errors.As(err, &record) && record.Key == (keystore.RecordKey{}) {
 		hint = "" // about a file or directory: the error says what to do with it
 	}
-	if hint != "" {
-		a.advise(hint)
-	}
-	return code
+	return code, hint
 }
 
 // advise tells a hint in which {} and {store} stand for the command line so far.
-func (a *app) advise(hint string) {
-	a.hint("%s", strings.NewReplacer("{}", a.self(), "{store}", a.selfFor([2]string{"--store", a.store})).Replace(hint))
+func (a *app) advise(hint string) { a.hint("%s", a.spelled(hint)) }
+
+func (a *app) spelled(hint string) string {
+	return strings.NewReplacer("{}", a.self(), "{store}", a.selfFor([2]string{"--store", a.store})).Replace(hint)
 }
 
 // complain tells err, one line for each that errors.Join has put together.

@@ -176,7 +176,7 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 		a.importCommand(), a.migrateCommand(), a.tokenCommand(), a.statusCommand(), a.showCommand(), a.removeCommand(),
 		a.exportCommand(), a.verifyCommand(), a.restoreCommand(), a.resetCommand(),
 		a.unlockCommand(), a.lockCommand(), a.agentCommand(), a.rekeyCommand(), a.passphraseCommand(),
-		a.namespacesCommand(), a.versionCommand(),
+		a.namespacesCommand(), a.credentialHelperCommand(), a.versionCommand(),
 	)
 	return root
 }

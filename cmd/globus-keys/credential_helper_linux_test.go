@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/globus-keys/globus-keys/internal/helper"
+	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
+)
+
+// client is one end of a helper.
+type client struct {
+	*home
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+	talk bytes.Buffer // standard error; read it when it has ended
+	id   int64
+	all  strings.Builder // what it has answered
+}
+
+func (h *home) helper(args ...string) *client {
+	h.Helper()
+	c := &client{home: h, cmd: h.command(append([]string{"credential-helper", "sdk"}, args...)...)}
+	c.cmd.Stderr = &c.talk
+	c.in, _ = c.cmd.StdinPipe()
+	out, _ := c.cmd.StdoutPipe()
+	c.out = bufio.NewReader(out)
+	if err := c.cmd.Start(); err != nil {
+		h.Fatal(err)
+	}
+	return c
+}
+
+// send asks for op with the fields that follow, as JSON.
+func (c *client) send(op, fields string) {
+	c.Helper()
+	c.id++
+	if fields != "" {
+		fields = "," + fields
+	}
+	if _, err := fmt.Fprintf(c.in, `{"v":1,"id":%d,"op":%q%s}`+"\n", c.id, op, fields); err != nil {
+		c.Fatal(err)
+	}
+}
+
+func (c *client) answer() (a helper.Answer) {
+	c.Helper()
+	line, err := c.out.ReadString('\n')
+	c.all.WriteString(line)
+	if err != nil || json.Unmarshal([]byte(line), &a) != nil || a.ID != c.id {
+		c.Fatalf("%q, %v", line, err)
+	}
+	return a
+}
+
+func (c *client) ask(op, fields string) helper.Answer {
+	c.Helper()
+	c.send(op, fields)
+	return c.answer()
+}
+
+// end is that of the input.
+func (c *client) end() error {
+	c.in.Close()
+	return c.cmd.Wait()
+}
+
+// fields of a record.
+func (c *client) record(a helper.Answer) (r struct {
+	Access  string `json:"access_token"`
+	Refresh string `json:"refresh_token"`
+}) {
+	c.Helper()
+	if a.Error != nil || json.Unmarshal(a.Record, &r) != nil {
+		c.Fatalf("%+v", a)
+	}
+	return r
+}
+
+const transferLogin = `"namespace":"DEFAULT","resource_server":"transfer.api.globus.org"`
+
+// No refresh token comes out, and one that is asked for with an old handle is not
+// renewed again.
+func TestHelperKeepsRefreshTokens(t *testing.T) {
+	h := newHome(t, oauthtest.Rotating)
+	h.expired()
+	c := h.helper()
+	var listed struct {
+		Refresh string `json:"refresh_token"`
+	}
+	if a := c.ask("list", `"namespace":"DEFAULT","after":""`); len(a.Records) != 1 || json.Unmarshal(a.Records[0], &listed) != nil {
+		t.Fatalf("%+v", a)
+	}
+	had := fmt.Sprintf(`%s,"had":%q`, transferLogin, listed.Refresh)
+	first := c.record(c.ask("refresh", had))
+	again := c.record(c.ask("refresh", had))
+	got := c.record(c.ask("get", transferLogin))
+	if first != again || first != got || first.Refresh == listed.Refresh || h.issuer.Counts().Refreshes != 1 {
+		t.Errorf("%+v, %+v, %+v, %+v", first, again, got, h.issuer.Counts())
+	}
+	// The resource server has refused it. It is not a minute old: only a new login helps.
+	if a := c.ask("refresh", fmt.Sprintf(`%s,"had":%q`, transferLogin, first.Refresh)); a.Error == nil || a.Error.Code != "login_required" || a.Error.Hint == "" {
+		t.Errorf("%+v", a)
+	}
+	if a := c.ask("logout", transferLogin); !a.Changed || h.issuer.Active(first.Access) {
+		t.Errorf("%+v", a)
+	}
+	if a := c.ask("refresh", had); a.Error == nil || a.Error.Code != "login_required" {
+		t.Errorf("of a login that is gone: %+v", a)
+	}
+	if err := c.end(); err != nil || strings.Contains(c.all.String()+c.talk.String(), "fake-refresh") {
+		t.Errorf("%v: %s%s", err, c.all.String(), c.talk.String())
+	}
+}
+
+// An access token that was refused, and is older than a minute, is renewed.
+func TestHelperRenewsARefusedToken(t *testing.T) {
+	h := newHome(t, oauthtest.Rotating)
+	_, store := h.store()
+	if err := store.Put(t.Context(), longAgo(t, h.issuer, 3600e9, transferScope)); err != nil {
+		t.Fatal(err)
+	}
+	c := h.helper()
+	got := c.record(c.ask("get", transferLogin))
+	next := c.record(c.ask("refresh", fmt.Sprintf(`%s,"had":%q`, transferLogin, got.Refresh)))
+	if got.Access == next.Access || h.issuer.Counts().Refreshes != 1 {
+		t.Errorf("%+v, %+v", got, next)
+	}
+	c.end()
+}
+
+// Whatever a client puts, for whatever issuer its helper was started, a refresh token
+// that is stored goes to nobody but the issuer that it came from.
+func TestHelperSendsNoRefreshTokenElsewhere(t *testing.T) {
+	for name, imported := range map[string]bool{"a login": false, "an imported login": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newHome(t, oauthtest.Static)
+			_, store := h.store()
+			r := longAgo(t, h.issuer, 100*3600e9, transferScope)
+			if imported {
+				r.Account.Issuer, r.Tokens[0].Issuer, r.Tokens[0].Endpoints.Token, r.Tokens[0].Endpoints.Revocation = "", "", "", ""
+			}
+			if err := store.Put(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			other := oauthtest.New(t)
+			c := h.helper("--issuer", other.URL)
+			for _, more := range []string{``, `,"identity_id":"` + oauthtest.Subject + `"`, `,"expires_at_seconds":1`, `,"refresh_token":null`} {
+				c.ask("put", fmt.Sprintf(`"namespace":"DEFAULT","client_id":%q,"records":[{"resource_server":"transfer.api.globus.org","access_token":"fake-access"%s}]`, testClient, more))
+				c.ask("get", transferLogin)
+			}
+			c.ask("logout", transferLogin)
+			c.end()
+			if got := other.Counts(); got.Posts != 0 || got.Revokes != 0 {
+				t.Errorf("%+v\n%s", got, c.all.String())
+			}
+			if !strings.Contains(c.talk.String(), "the issuer of new logins is "+other.URL) {
+				t.Error(c.talk.String())
+			}
+		})
+	}
+}
+
+// A helper that is ended, or whose client is gone, stores what it has spent a refresh
+// token for.
+func TestHelperEndsAfterItsRefresh(t *testing.T) {
+	for name, end := range map[string]func(*client){
+		"SIGTERM":      func(c *client) { c.cmd.Process.Signal(syscall.SIGTERM) },
+		"end of input": func(c *client) { c.in.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHome(t, oauthtest.Rotating)
+			h.expired()
+			c := h.helper()
+			h.issuer.BeforeAnswer(func(e oauthtest.Event) {
+				if e.Grant == "refresh_token" {
+					end(c)
+				}
+			})
+			c.send("get", transferLogin)
+			if err := c.cmd.Wait(); err != nil {
+				t.Errorf("%v\n%s", err, c.talk.String())
+			}
+			_, store := h.store()
+			login, err := store.Get(t.Context(), "transfer.api.globus.org")
+			if err != nil || h.issuer.Dead(login.RefreshToken.Reveal()) || h.issuer.Counts().Refreshes != 1 {
+				t.Errorf("%+v, %v", h.issuer.Counts(), err)
+			}
+		})
+	}
+}
