@@ -58,8 +58,8 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request) {
 	k := keys()
 	ec, _ := k.ec.PublicKey.Bytes() // 4, x, y
 	s.answer(w, r, good(map[string]any{"keys": []any{
+		map[string]any{"kty": "RSA", "kid": "rsa", "use": "sig", "n": b64(k.rsa.N.Bytes()), "e": b64(big.NewInt(int64(k.rsa.E)).Bytes())}, // the Globus SDK takes the first one
 		map[string]any{"kty": "new", "kid": "new", "x": "AA"},
-		map[string]any{"kty": "RSA", "kid": "rsa", "use": "sig", "n": b64(k.rsa.N.Bytes()), "e": b64(big.NewInt(int64(k.rsa.E)).Bytes())},
 		map[string]any{"kty": "RSA", "kid": "weak", "use": "sig", "n": b64(k.weak.N.Bytes()), "e": b64(big.NewInt(int64(k.weak.E)).Bytes())},
 		map[string]any{"kty": "RSA", "kid": "enc", "use": "enc", "n": b64(k.other.N.Bytes()), "e": b64(big.NewInt(int64(k.other.E)).Bytes())},
 		map[string]any{"kty": "RSA", "kid": "rs256", "alg": "RS256", "n": b64(k.rsa.N.Bytes()), "e": b64(big.NewInt(int64(k.rsa.E)).Bytes())},

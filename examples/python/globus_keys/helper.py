@@ -1,0 +1,193 @@
+"""The process that has the store: docs/helper-protocol.md, the client's side."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+import typing as t
+import weakref
+
+from .errors import GlobusKeysError, Unavailable, from_answer
+
+MAX_LINE = 1 << 20  # bytes of a request or an answer, with its LF
+PATIENCE = 5  # seconds that close waits for a helper, which may have a login to store
+
+Answer = t.Dict[str, t.Any]
+
+
+class Helper:
+    """One ``globus-keys credential-helper``, started when it is needed.
+
+    Threads take turns. A forked child starts a helper of its own. One that was
+    killed is started again, and asked again, once: every request may be made twice.
+    """
+
+    def __init__(self, program: str, arguments: t.Sequence[str]) -> None:
+        self._program = program
+        self._arguments = arguments
+        self._process: _Process | None = None
+        self._turn = threading.Lock()
+        _all.add(self)
+
+    def ask(self, op: str, **fields: t.Any) -> Answer:
+        """Ask for something and return the answer, or raise what went wrong."""
+        with self._turn:
+            started = self._process is None
+            try:
+                answer = self._exchange(op, fields)
+            except _Gone as gone:
+                if started:
+                    raise Unavailable(str(gone)) from None
+                answer = self._once_more(op, fields)
+        if "error" in answer:
+            raise from_answer(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        """End the helper. The next request starts another one."""
+        with self._turn:
+            self._drop()
+
+    def _once_more(self, op: str, fields: Answer) -> Answer:
+        try:
+            return self._exchange(op, fields)
+        except _Gone as gone:
+            raise Unavailable(str(gone)) from None
+
+    def _exchange(self, op: str, fields: Answer) -> Answer:
+        try:
+            if self._process is None:
+                self._process = _Process(self._command())
+                if "error" in (answer := self._process.exchange("hello", {})):
+                    return answer
+            return self._process.exchange(op, fields)
+        except _TooLong:
+            raise
+        except BaseException:  # ^C too: the answer to this would be the next one's
+            self._drop()
+            raise
+
+    def _command(self) -> list[str]:
+        program = shutil.which(self._program)
+        if program is None:
+            raise Unavailable(
+                f"the command {self._program!r} is not installed, or not in PATH",
+                "https://github.com/globus-keys/globus-keys says how to install it",
+                "unavailable",
+            )
+        return [program, *self._arguments]
+
+    def _drop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+    def _forked(self) -> None:
+        """In a child: the pipes are the parent's, and so is whoever had the turn."""
+        self._turn = threading.Lock()
+        process, self._process = self._process, None
+        if process is not None:
+            process.disown()
+
+
+class _Gone(Exception):
+    """There is no answer, and there will be none."""
+
+
+class _TooLong(GlobusKeysError):
+    """The request does not fit into a line. Nothing was sent."""
+
+
+class _Process:
+    """A helper that is running, and the pipes to it."""
+
+    def __init__(self, command: list[str]) -> None:
+        # stderr is the user's: warnings and what has no answer go there.
+        try:
+            self._popen = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            )
+        except OSError as error:
+            raise Unavailable(f"{command[0]}: {error.strerror}", code="unavailable")
+        assert self._popen.stdin is not None and self._popen.stdout is not None
+        self._in = self._popen.stdin
+        self._out = self._popen.stdout
+        self._read = b""  # after the last line
+        self._id = 0
+        self._end = weakref.finalize(self, _close, self._popen)
+
+    def exchange(self, op: str, fields: Answer) -> Answer:
+        self._id += 1
+        self._send({"v": 1, "id": self._id, "op": op, **fields})
+        answer = self._receive()
+        if answer.get("v") != 1 or answer.get("id") != self._id:
+            raise _Gone("the helper of globus-keys has lost its place")
+        return answer
+
+    def _send(self, request: Answer) -> None:
+        line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
+        if len(line) > MAX_LINE:
+            raise _TooLong("this is too much for one request", code="too_large")
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[self._in.write(rest) :]
+        except OSError:
+            raise _Gone(self._ended()) from None
+
+    def _receive(self) -> Answer:
+        while b"\n" not in self._read:
+            chunk = self._out.read(65536)
+            if not chunk or len(self._read) > MAX_LINE:
+                raise _Gone(self._ended())
+            self._read += chunk
+        line, _, self._read = self._read.partition(b"\n")
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise _Gone("what answers is not the helper of globus-keys")
+        return answer
+
+    def _ended(self) -> str:
+        try:
+            code = self._popen.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            return "the helper of globus-keys does not answer"
+        return f"the helper of globus-keys has ended, with exit code {code}"
+
+    def close(self) -> None:
+        self._end()
+
+    def disown(self) -> None:
+        self._end.detach()
+        self._in.close()
+        self._out.close()
+        self._popen.returncode = 0  # it is no child of ours: nobody is to wait for it
+
+
+def _close(popen: subprocess.Popen[bytes]) -> None:
+    """End of input is the end of a helper. It finishes what it has to store."""
+    assert popen.stdin is not None and popen.stdout is not None
+    popen.stdin.close()
+    popen.stdout.close()
+    try:
+        popen.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        pass  # it ends by itself
+
+
+_all: weakref.WeakSet[Helper] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for helper in list(_all):
+        helper._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
