@@ -48,7 +48,7 @@ type vector struct {
 
 	RandomSeed      uint64 `json:"random_seed"` // of testing/cryptotest, for the exact bytes
 	Context         string `json:"context"`     // PAE of the place
-	Tag             string `json:"tag"` // that stands for the names where they are hidden
+	Tag             string `json:"tag"`         // that stands for the names where they are hidden
 	Salt            string `json:"salt"`
 	WrapKey         string `json:"wrap_key"`
 	FileKey         string `json:"file_key"`
