@@ -40,7 +40,7 @@ class Helper:
                 answer = self._exchange(op, fields)
             except _Gone as gone:
                 if started:
-                    raise Unavailable(str(gone)) from None
+                    raise Unavailable(str(gone), code="unavailable") from None
                 answer = self._once_more(op, fields)
         if "error" in answer:
             raise from_answer(answer["error"])
@@ -55,7 +55,7 @@ class Helper:
         try:
             return self._exchange(op, fields)
         except _Gone as gone:
-            raise Unavailable(str(gone)) from None
+            raise Unavailable(str(gone), code="unavailable") from None
 
     def _exchange(self, op: str, fields: Answer) -> Answer:
         try:
@@ -75,8 +75,8 @@ class Helper:
         if program is None:
             raise Unavailable(
                 f"the command {self._program!r} is not installed, or not in PATH",
-                "https://github.com/globus-keys/globus-keys says how to install it",
-                "unavailable",
+                hint="https://github.com/globus-keys/globus-keys says how to install it",
+                code="unavailable",
             )
         return [program, *self._arguments]
 

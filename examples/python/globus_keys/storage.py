@@ -65,7 +65,7 @@ class GlobusKeysStorage(TokenStorage):
     # A GlobusApp gives its storage a decoder, which is made with the app's login
     # client: that is how the storage gets to know the client whose refreshes it does.
     @property
-    def id_token_decoder(self) -> globus_sdk.IDTokenDecoder | None:  # type: ignore[override]
+    def id_token_decoder(self) -> globus_sdk.IDTokenDecoder | None:
         return self._id_token_decoder
 
     @id_token_decoder.setter
