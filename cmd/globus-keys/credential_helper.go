@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -84,7 +85,11 @@ func (h *helping) Do(ctx context.Context, r helper.Request) (helper.Answer, erro
 // Explain implements helper.Handler.
 func (h *helping) Explain(err error) helper.Failure {
 	_, hint := h.outcomeOf(h.root(), err)
-	return helper.Failure{Code: helper.Code(err), Message: clean(err.Error()), Hint: clean(h.spelled(hint))}
+	var said []string
+	for _, e := range apart(err) {
+		said = append(said, e.Error())
+	}
+	return helper.Failure{Code: helper.Code(err), Message: clean(strings.Join(said, "; ")), Hint: clean(h.spelled(hint))}
 }
 
 func (h *helping) hello(context.Context, opened, helper.Request) (helper.Answer, error) {

@@ -182,7 +182,7 @@ func (a *app) keychainHint(p *keychain.Problem, err error) string {
 // isUsage recognises the errors that cobra makes of arguments, which have no
 // type of their own.
 func isUsage(err error) bool {
-	for _, start := range []string{"unknown command", "accepts ", "requires at least", "required flag", "if any flags in the group"} {
+	for _, start := range []string{"unknown command", "accepts ", "invalid argument ", "requires at least", "required flag", "if any flags in the group"} {
 		if strings.HasPrefix(err.Error(), start) {
 			return true
 		}
