@@ -17,7 +17,7 @@ func (a *Adapter) Check(ctx context.Context) error {
 		if r.src == nil {
 			return nil
 		}
-		err := r.integrity()
+		err := errors.Join(r.integrity(), r.strangeKinds())
 		for _, kind := range keystore.Kinds() {
 			err = errors.Join(err, r.strangers(kind))
 		}
@@ -38,6 +38,19 @@ func (r *reader) integrity() error {
 		return nil
 	})
 	return errors.Join(r.a.file.About(err), bad)
+}
+
+func (r *reader) strangeKinds() error {
+	var n int
+	const query = `SELECT count(*) FROM records WHERE kind NOT IN (?, ?, ?, ?, ?)`
+	var kinds []any
+	for _, kind := range keystore.Kinds() {
+		kinds = append(kinds, string(kind))
+	}
+	if err := r.ask(query, kinds, &n); err != nil || n == 0 {
+		return r.a.file.About(err)
+	}
+	return r.a.file.Refuse(keystore.ErrTampered, fmt.Sprintf("%d rows are of kinds that no record can have", n))
 }
 
 // strangers finds rows that Keys passes over.

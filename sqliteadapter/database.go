@@ -21,7 +21,8 @@ import (
 // is retired is closed when the last call that uses it has ended.
 type database struct {
 	*sql.DB
-	wal bool // others read on while a transaction is open
+	wal      bool          // others read on while a transaction is open
+	patience time.Duration // with other programs that hold SQLite's own locks
 
 	mu      sync.Mutex
 	users   int  // calls; guarded by mu
@@ -71,7 +72,7 @@ var noContext = context.Background()
 
 const (
 	idle     = 4                     // connections that stay open
-	patience = 30 * time.Second      // with other programs that hold SQLite's own locks
+	patience = 30 * time.Second      // if nothing else is said
 	pause    = 20 * time.Millisecond // between two tries
 
 	// timeout is how long SQLite itself waits, in which it obeys no context.
@@ -84,13 +85,13 @@ type busy struct{ error }
 func (b busy) Unwrap() error { return b.error }
 
 // patiently calls try again while other programs hold SQLite's own locks, which ours do
-// for moments only. try must have changed nothing then.
-func patiently(ctx context.Context, try func() error) error {
+// for moments only, but no longer than limit. try must have changed nothing then.
+func patiently(ctx context.Context, limit time.Duration, try func() error) error {
 	err := try()
 	if _, held := errors.AsType[busy](err); !held {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		select {
@@ -189,10 +190,10 @@ func openFile(ctx context.Context, path string, shared bool, o Options) (*databa
 		return nil, err
 	}
 	prepare := func(c connection) error { return errors.Join(o.prepare(c), journal(c, shared)) }
-	db := &database{DB: sql.OpenDB(connector{uri, prepare})}
+	db := &database{DB: sql.OpenDB(connector{uri, prepare}), patience: o.patience}
 	db.SetMaxIdleConns(idle)
 	var mode string
-	err = patiently(ctx, func() error {
+	err = patiently(ctx, db.patience, func() error {
 		return explain(db.QueryRowContext(noContext, "PRAGMA journal_mode").Scan(&mode))
 	})
 	if err != nil {
@@ -209,7 +210,8 @@ func journal(c connection, shared bool) error {
 	if err != nil || mode == "wal" && !shared {
 		return err
 	}
-	return c.exec("PRAGMA journal_mode=TRUNCATE")
+	// Here a power cut could do more harm with synchronous=NORMAL than lose updates.
+	return errors.Join(c.exec("PRAGMA journal_mode=TRUNCATE"), c.exec("PRAGMA synchronous=FULL"))
 }
 
 // makeFile makes the empty file at path a database in which fill has done its part.
@@ -218,7 +220,7 @@ func makeFile(ctx context.Context, path string, rollback bool, o Options, fill f
 	if err != nil {
 		return err
 	}
-	db := &database{DB: sql.OpenDB(connector{uri, o.prepare})}
+	db := &database{DB: sql.OpenDB(connector{uri, o.prepare}), patience: o.patience}
 	defer db.Close()
 	if err := db.make(ctx, fill); err != nil || rollback {
 		return err
@@ -228,7 +230,7 @@ func makeFile(ctx context.Context, path string, rollback bool, o Options, fill f
 }
 
 func makeMemory(ctx context.Context, o Options, fill func(*transaction) error) (*database, error) {
-	db := &database{DB: sql.OpenDB(connector{"file::memory:", o.prepare})}
+	db := &database{DB: sql.OpenDB(connector{"file::memory:", o.prepare}), patience: o.patience}
 	db.SetMaxOpenConns(1) // each connection has a database of its own
 	db.SetConnMaxLifetime(0)
 	if err := db.make(ctx, fill); err != nil {
@@ -282,9 +284,12 @@ func (db *database) upToDate(ctx context.Context, lock func(context.Context) (fu
 
 func (db *database) layout(ctx context.Context) (l layout, err error) {
 	for query, to := range map[string]*int{
-		"PRAGMA application_id": &l.application, "PRAGMA user_version": &l.version, "SELECT count(*) FROM sqlite_schema": &l.tables,
+		"PRAGMA application_id":              &l.application,
+		"PRAGMA user_version":                &l.version,
+		"SELECT count(*) FROM sqlite_schema": &l.tables,
+		countStrange:                         &l.strange,
 	} {
-		err = errors.Join(err, patiently(ctx, func() error { return explain(db.QueryRowContext(noContext, query).Scan(to)) }))
+		err = errors.Join(err, patiently(ctx, db.patience, func() error { return explain(db.QueryRowContext(noContext, query).Scan(to)) }))
 	}
 	return l, err
 }
@@ -297,7 +302,7 @@ func (db *database) snapshot(ctx context.Context) (src source, done func(), err 
 	}
 	if !db.wal {
 		defer conn.Close()
-		return copied(ctx, conn)
+		return db.copied(ctx, conn)
 	}
 	if _, err := conn.ExecContext(noContext, "BEGIN"); err != nil {
 		conn.Close()
@@ -308,9 +313,9 @@ func (db *database) snapshot(ctx context.Context) (src source, done func(), err 
 
 // copied returns a copy in memory: outside of WAL mode whoever has a transaction open
 // stops all others.
-func copied(ctx context.Context, conn *sql.Conn) (source, func(), error) {
+func (db *database) copied(ctx context.Context, conn *sql.Conn) (source, func(), error) {
 	var data []byte
-	err := patiently(ctx, func() error {
+	err := patiently(ctx, db.patience, func() error {
 		return conn.Raw(func(c any) (err error) {
 			data, err = serialized(c)
 			return explain(err)
@@ -345,7 +350,7 @@ func (db *database) transact(ctx context.Context, fn func(*transaction) error) e
 		return explain(err)
 	}
 	defer conn.Close()
-	return patiently(ctx, func() error { return transact(conn, fn) })
+	return patiently(ctx, db.patience, func() error { return transact(conn, fn) })
 }
 
 func transact(conn *sql.Conn, fn func(*transaction) error) error {

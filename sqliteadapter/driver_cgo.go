@@ -43,6 +43,9 @@ func explain(err error) error {
 		return err
 	}
 	about := func(sentinel error, detail string) error {
+		if e.SystemErrno != 0 {
+			sentinel = fmt.Errorf("%w: %w", sentinel, e.SystemErrno)
+		}
 		return &keystore.Error{Err: sentinel, Detail: fmt.Sprintf("%s (SQLite: %v)", detail, e.Code)}
 	}
 	if e.Code == sqlite3.ErrFull || e.SystemErrno == syscall.ENOSPC {
@@ -51,11 +54,17 @@ func explain(err error) error {
 	switch e.Code {
 	case sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrProtocol:
 		return busy{about(keystore.ErrBusy, "another program uses the database")}
-	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrFormat, sqlite3.ErrMismatch, sqlite3.ErrSchema, sqlite3.ErrError, sqlite3.ErrTooBig:
+	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrFormat, sqlite3.ErrMismatch, sqlite3.ErrSchema, sqlite3.ErrError,
+		sqlite3.ErrTooBig, sqlite3.ErrConstraint:
 		return about(keystore.ErrCorrupt, "the database is damaged")
 	case sqlite3.ErrReadonly, sqlite3.ErrPerm:
 		return about(keystore.ErrReadOnly, "the database cannot be written")
 	case sqlite3.ErrCantOpen:
+		// What the system said of the last of several tries tells little.
+		full := e.SystemErrno == syscall.EMFILE || e.SystemErrno == syscall.ENFILE
+		if e.SystemErrno = 0; full {
+			return about(keystore.ErrUnavailable, "too many files are open")
+		}
 		return about(keystore.ErrReadOnly, "SQLite cannot open the database, or make the files that it needs beside it")
 	}
 	return about(keystore.ErrUnavailable, "the disk or SQLite has failed")

@@ -131,17 +131,20 @@ func (d *disk) database(ctx context.Context) (*database, error) {
 	return db, nil
 }
 
-// check refuses what is not a file of ours, and closes the database to others, as its
-// sidecars get its mode.
+// check refuses what are not files of ours, and closes them to others.
 func (d *disk) check() (fs.FileInfo, error) {
 	for _, suffix := range sidecars {
-		if _, err := atomicfile.CheckFile(d.a.file.FS, d.File+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if _, err := d.checkFile(d.File + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
 	}
-	info, err := atomicfile.CheckFile(d.a.file.FS, d.File)
+	return d.checkFile(d.File)
+}
+
+func (d *disk) checkFile(path string) (fs.FileInfo, error) {
+	info, err := atomicfile.CheckFile(d.a.file.FS, path)
 	if err == nil && info.Mode().Perm()&0o077 != 0 {
-		err = closeToOthers(d.File)
+		err = closeToOthers(path)
 	}
 	return info, err
 }

@@ -120,7 +120,7 @@ func (r *reader) openLabels(kind keystore.Kind) (keys []keystore.RecordKey, bad 
 }
 
 func (r *reader) labels(kind keystore.Kind, after string) (tags []string, labels [][]byte, err error) {
-	err = patiently(r.ctx, func() error {
+	err = patiently(r.ctx, r.a.opts.patience, func() error {
 		tags, labels = nil, nil
 		return r.each(selectLabels, []any{string(kind), after, pageSize}, func(rows *sql.Rows) error {
 			var changes int64

@@ -87,7 +87,7 @@ func formatSlots(h keystore.Header) string {
 
 // ask runs a query of one row.
 func (r *reader) ask(query string, args []any, to ...any) error {
-	return patiently(r.ctx, func() error {
+	return patiently(r.ctx, r.a.opts.patience, func() error {
 		return explain(r.src.QueryRowContext(noContext, query, args...).Scan(to...))
 	})
 }
@@ -250,7 +250,7 @@ func (r *reader) listed(kind keystore.Kind, query, namespace, name string, yield
 }
 
 func (r *reader) page(kind keystore.Kind, query, namespace, name string) (keys []keystore.RecordKey, err error) {
-	err = patiently(r.ctx, func() error {
+	err = patiently(r.ctx, r.a.opts.patience, func() error {
 		keys = keys[:0]
 		return r.each(query, []any{string(kind), namespace, name, pageSize}, func(rows *sql.Rows) error {
 			var changes int64

@@ -31,7 +31,11 @@ func versions(schema string) []string {
 }
 
 // layout is what a database says of itself.
-type layout struct{ application, version, tables int }
+type layout struct{ application, version, tables, strange int }
+
+// countStrange counts what could do other things than a table with what is read from it
+// and written to it.
+const countStrange = `SELECT count(*) FROM sqlite_schema WHERE type IN ('view', 'trigger') OR sql LIKE 'CREATE VIRTUAL%'`
 
 // check reports whether the database is one of ours, of a version that this program
 // knows; of an earlier one it is to be brought up to date first.
@@ -43,6 +47,8 @@ func (l layout) check(known int) error {
 		return corrupt("it is an SQLite database, but not a globus-keys store; if it is one of the Globus SDK, import reads it")
 	case l.version > known:
 		return corrupt(fmt.Sprintf("it has format version %d; this program knows version %d", l.version, known))
+	case l.strange > 0:
+		return &keystore.Error{Err: keystore.ErrTampered, Detail: "it has views, triggers or virtual tables, and no store has: look who has made them"}
 	}
 	return nil
 }

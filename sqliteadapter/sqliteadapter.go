@@ -90,6 +90,8 @@ type Options struct {
 	// Clock tells the time, for the name of what Reset moves aside; nil means
 	// time.Now.
 	Clock func() time.Time
+
+	patience time.Duration // with other programs that hold SQLite's own locks
 }
 
 // Opener is Open for local.Options.SQLite. opts may be nil.
@@ -122,6 +124,7 @@ func Open(path string, unseal keystore.Unseal, opts *Options) (*Adapter, error) 
 	}
 	a := &Adapter{file: file, opts: *opts, keys: sealers.New(unseal, raw), opening: turn.New()}
 	a.opts.Pragmas = maps.Clone(opts.Pragmas)
+	a.opts.patience = patience
 	if path == Memory {
 		file.Path = Memory
 		a.memory = newMemory(a)
@@ -239,6 +242,16 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 		return false, err
 	}
 	defer unlock()
+	return a.updateLocked(ctx, before, sealer, fn)
+}
+
+// updateLocked is tryUpdate under the store's lock. It looks for the database anew: while
+// the key and the lock were waited for, it may have been moved aside.
+func (a *Adapter) updateLocked(ctx context.Context, before sealers.State, sealer keystore.Sealer, fn func(keystore.Writer) error) (again bool, err error) {
+	g, err := a.ground(true)
+	if err != nil {
+		return false, err
+	}
 	db, err := g.database(ctx)
 	if err != nil {
 		return false, err
@@ -273,7 +286,9 @@ func (a *Adapter) commit(ctx context.Context, g ground, db *database, w *writer)
 		return true, nil
 	}
 	if err != nil {
-		g.failed()
+		if !errors.Is(err, keystore.ErrBusy) {
+			g.failed()
+		}
 		return false, err
 	}
 	if w.rekeyed {

@@ -130,7 +130,7 @@ func (w *writer) putLabel(k keystore.RecordKey, c *change) (err error) {
 		return nil
 	}
 	if c.at == c.was && w.src != nil {
-		if _, err = w.stored(w.found, k); !errors.Is(err, keystore.ErrNotFound) {
+		if _, err = w.stored(w.found, k); !errors.Is(err, keystore.ErrNotFound) && !damaged(err) {
 			return err
 		}
 	}

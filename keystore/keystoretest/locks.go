@@ -69,7 +69,7 @@ func locksBusy(s *store) {
 // busy checks that the lock of k is taken.
 func (s *store) busy(k keystore.RecordKey) error {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(s.ctx, 200*time.Millisecond)
 	defer cancel()
 	unlock, err := s.LockCredential(ctx, k)
 	if err == nil {
