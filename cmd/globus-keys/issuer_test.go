@@ -20,6 +20,7 @@ import (
 	"github.com/globus-keys/globus-keys/keystore/local"
 	"github.com/globus-keys/globus-keys/keystore/oauth"
 	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
+	"github.com/globus-keys/globus-keys/sqliteadapter"
 )
 
 // testClient is $CLIENT of the scripts.
@@ -150,7 +151,7 @@ func loggedIn(ts *testscript.TestScript, neg bool, args []string) {
 	ago := flags.Duration("ago", 0, "")
 	issuer := flags.String("issuer", "", "another name of the issuer")
 	ts.Check(flags.Parse(args))
-	p, err := local.Find(&local.Options{Getenv: ts.Getenv, WorkFactor: 10})
+	p, err := local.Find(&local.Options{Getenv: ts.Getenv, SQLite: sqliteadapter.Opener(nil), WorkFactor: 10})
 	ts.Check(err)
 	store := p.Store()
 	defer store.Close()

@@ -61,16 +61,20 @@ func number(s string) int {
 // it shows. HOME is empty, FIXTURES holds token files that the real Globus SDK
 // and CLI wrote, PASS is a file with a passphrase. The words about an issuer are in
 // issuer_test.go.
-func TestScripts(t *testing.T) { runScripts(t, "testdata") }
+func TestScripts(t *testing.T) { runScripts(t, "testdata", "file") }
+
+// TestScriptsInDatabase runs them over a store in a database. Where a script looks into a
+// store's file it says [sqlite] or [!sqlite]. $STORE is the same path in both, $KIND the kind.
+func TestScriptsInDatabase(t *testing.T) { runScripts(t, "testdata", "sqlite") }
 
 // TestScriptsWithAge is the same, for what stock age can read.
 func TestScriptsWithAge(t *testing.T) {
 	testenv.Need(t, "age")
 	testenv.Need(t, "age-keygen")
-	runScripts(t, filepath.Join("testdata", "age"))
+	runScripts(t, filepath.Join("testdata", "age"), "file")
 }
 
-func runScripts(t *testing.T, dir string) {
+func runScripts(t *testing.T, dir, kind string) {
 	fixtures, err := filepath.Abs("../../internal/legacy/testdata")
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +97,12 @@ func runScripts(t *testing.T, dir string) {
 			env.Setenv("LOCALAPPDATA", home)
 			env.Setenv("FIXTURES", fixtureCopy)
 			env.Setenv("PASS", pass)
-			env.Setenv("STORE", filepath.Join(home, ".local", "share", "globus-keys", "tokens.json"))
+			store := filepath.Join(home, ".local", "share", "globus-keys", "tokens.json")
+			env.Setenv("STORE", store)
+			env.Setenv("KIND", kind)
+			if kind != "file" {
+				env.Setenv("GLOBUS_KEYS_STORE", kind+":"+store)
+			}
 			if err := os.Mkdir(home, 0o700); err != nil {
 				return err
 			}
@@ -104,10 +113,13 @@ func runScripts(t *testing.T, dir string) {
 			return os.WriteFile(pass, []byte("correct horse battery staple\n"), 0o600)
 		},
 		Condition: func(name string) (bool, error) {
-			if name != "root" {
-				return false, errors.New("unknown condition " + name)
+			switch name {
+			case "root":
+				return os.Geteuid() == 0, nil
+			case "sqlite":
+				return kind == "sqlite", nil
 			}
-			return os.Geteuid() == 0, nil
+			return false, errors.New("unknown condition " + name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":     exits,
