@@ -74,7 +74,10 @@ func (r *reader) strangers(kind keystore.Kind) error {
 	if total > len(bad) {
 		bad = append(bad, fmt.Errorf("%d rows of kind %s have names that no record can have: %w", total-len(bad), kind, keystore.ErrTampered))
 	}
-	return r.a.file.About(errors.Join(bad...))
+	for i := range bad {
+		bad[i] = r.a.file.About(bad[i])
+	}
+	return errors.Join(bad...)
 }
 
 func damaged(err error) bool {

@@ -175,7 +175,7 @@ func (d *disk) admit(ctx context.Context, db *database, remembered string) error
 		return err
 	}
 	if d.a.opts.HideNames && !r.hashed {
-		return &keystore.Error{Err: keystore.ErrInvalid, Detail: "the store keeps names in clear; migrate it to a new one that hides them"}
+		return &keystore.Error{Err: ErrClear, Detail: "the store keeps names in clear"}
 	}
 	return d.Is(remembered, r.state.Header.StoreID)
 }

@@ -30,6 +30,10 @@ func versions(schema string) []string {
 	}
 }
 
+// ErrForeign is the ErrCorrupt of a database that is another program's, as far as can be
+// told.
+var ErrForeign = fmt.Errorf("%w", keystore.ErrCorrupt)
+
 // layout is what a database says of itself.
 type layout struct{ application, version, tables, strange int }
 
@@ -42,9 +46,9 @@ const countStrange = `SELECT count(*) FROM sqlite_schema WHERE type IN ('view', 
 func (l layout) check(known int) error {
 	switch {
 	case l == (layout{}):
-		return corrupt("it is an empty database, not a globus-keys store")
+		return &keystore.Error{Err: ErrForeign, Detail: "it is an empty database, not a globus-keys store"}
 	case l.application != applicationID || l.version < 1:
-		return corrupt("it is an SQLite database, but not a globus-keys store; if it is one of the Globus SDK, import reads it")
+		return &keystore.Error{Err: ErrForeign, Detail: "it is an SQLite database, but not a globus-keys store"}
 	case l.version > known:
 		return corrupt(fmt.Sprintf("it has format version %d; this program knows version %d", l.version, known))
 	case l.strange > 0:

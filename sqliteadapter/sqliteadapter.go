@@ -69,7 +69,7 @@ type Options struct {
 	// HideNames makes a new store keep keyed hashes in the place of names: of
 	// namespaces, resource servers and configuration values. The names themselves are
 	// sealed. Listing them opens each, and needs the key. A store that exists keeps
-	// to what it was made with; one with names in clear is ErrInvalid.
+	// to what it was made with; one with names in clear is ErrClear.
 	HideNames bool
 
 	// Truncate makes a new store with SQLite's rollback journal in TRUNCATE mode, as
@@ -94,6 +94,9 @@ type Options struct {
 	patience time.Duration // with other programs that hold SQLite's own locks
 }
 
+// ErrClear is the ErrInvalid of a store with names in clear that was opened to hide them.
+var ErrClear = fmt.Errorf("%w", keystore.ErrInvalid)
+
 // Opener is Open for local.Options.SQLite. opts may be nil.
 func Opener(opts *Options) func(path string, unseal keystore.Unseal) (keystore.StorageAdapter, error) {
 	return func(path string, unseal keystore.Unseal) (keystore.StorageAdapter, error) {
@@ -107,6 +110,9 @@ func Opener(opts *Options) func(path string, unseal keystore.Unseal) (keystore.S
 func Open(path string, unseal keystore.Unseal, opts *Options) (*Adapter, error) {
 	if opts == nil {
 		opts = &Options{}
+	}
+	if err := available(); err != nil {
+		return nil, keystore.Annotate(err, keystore.Error{Op: "open", Store: path})
 	}
 	if unseal == nil {
 		return nil, &keystore.Error{Op: "open", Store: path, Err: keystore.ErrInvalid, Detail: "there is no Unseal"}

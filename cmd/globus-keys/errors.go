@@ -15,6 +15,7 @@ import (
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/local"
+	"github.com/globus-keys/globus-keys/sqliteadapter"
 )
 
 var errCancelled = errors.New("cancelled")
@@ -47,6 +48,8 @@ var outcomes = []struct {
 	{errCancelled, 2, ""},
 	{keystore.ErrLoginRequired, 4, "{} login logs in again"},
 	{errTooSoon, 8, ""},
+	{sqliteadapter.ErrForeign, 7, "name another store; globus-keys import takes over the logins of a database of the Globus SDK"},
+	{sqliteadapter.ErrClear, 2, "leave --hide-names out, or carry it over into another store: {} migrate --to sqlite:PATH --hide-names"},
 	{keychain.ErrKeyLost, 7, "bring the keychain's own file back from a backup, or open the store with its passphrase if it has one: {} --key passphrase verify; the holder of a recovery recipient reads the records with age; last resort: {} reset moves the store aside"},
 	{keystore.ErrTampered, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
 	{keystore.ErrNoSeal, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
@@ -90,8 +93,8 @@ func (a *app) outcomeOf(cmd *cobra.Command, err error) (code int, hint string) {
 	if errors.As(err, &usage) || isUsage(err) {
 		code, hint = 2, cmp.Or(meant(cmd, err), cmd.CommandPath()+" --help")
 	}
-	if integrity(err) && strings.HasPrefix(a.storeName(), "keychain:") { // which has no backup
-		hint = "{} verify checks every record; import --overwrite or a new login replaces a damaged one, {} remove removes it; last resort: {} reset"
+	if strings.Contains(hint, "restore --backup") && !a.hasBackup() {
+		hint = "{} verify checks every record; import --overwrite or a new login replaces a damaged one, {} remove removes it; last resort: {} reset moves the store aside"
 	}
 	var problem *keychain.Problem
 	if errors.As(err, &problem) {
@@ -206,6 +209,12 @@ func meant(cmd *cobra.Command, err error) string {
 }
 
 func (a *app) storeName() string { return cmp.Or(a.store, a.getenv("GLOBUS_KEYS_STORE")) }
+
+// hasBackup reports whether the store keeps its last state: those in files do.
+func (a *app) hasBackup() bool {
+	kind, _, found := strings.Cut(a.storeName(), ":")
+	return !found || kind == "file"
+}
 
 // self is how to call the program again for the same store, with the same key.
 func (a *app) self() string {

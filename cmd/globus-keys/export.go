@@ -6,11 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 
 	"filippo.io/age"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/globus-keys/globus-keys/crypto/seal"
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
@@ -100,7 +98,7 @@ func (a *app) export(ctx context.Context, to []string, output string) error {
 	if err != nil {
 		return err
 	}
-	if f, ok := a.out.(*os.File); ok && output == "" && term.IsTerminal(int(f.Fd())) {
+	if output == "" && isTerminal(a.out) {
 		return usageError{fmt.Errorf("an age file is not for a terminal: name a file with -o")}
 	}
 	p, store, err := a.open()

@@ -4,11 +4,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -101,7 +103,6 @@ type app struct {
 	namespace string
 	keyFlags
 	keyFromEnv bool
-	hideNames  bool
 	noPrompt   bool
 	noAgent    bool // it was asked, and did not answer
 
@@ -109,11 +110,12 @@ type app struct {
 	finishing atomic.Int32 // things under way that must not be broken off
 }
 
-// keyFlags say where the key of a store is.
+// keyFlags say where the key of a store is, and how a new one is made.
 type keyFlags struct {
 	key            string // a keystore.SlotKind
 	identityFile   string
 	passphraseFile string
+	hideNames      bool
 }
 
 // testWorkFactor makes scrypt quick in tests; 0 is the strength that users get.
@@ -169,14 +171,14 @@ Exit codes: 0 ok, 1 error, 2 usage or cancelled, 3 not found, 4 login needed,
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "`file` with the passphrase in its first line, or fd:N (default $GLOBUS_KEYS_PASSPHRASE_FILE)")
 	f.BoolVar(&a.keyFromEnv, "key-from-env", false, "let $GLOBUS_KEYS_IDENTITY_FILE make a new store")
 	f.StringVar(&a.key, "key", "", "`where` the key of a new store goes, or is looked for: keychain or passphrase (default: keychain if there is one)")
-	f.BoolVar(&a.hideNames, "hide-names", false, "a new sqlite: store keeps keyed hashes in the place of names")
+	f.BoolVar(&a.hideNames, "hide-names", false, "a new store in a database keeps keyed hashes in the place of names")
 	f.BoolVar(&a.noPrompt, "no-prompt", false, "never ask anything (also GLOBUS_KEYS_NO_PROMPT=1)")
 	root.AddCommand(
 		a.loginCommand(), a.logoutCommand(), a.refreshCommand(), a.whoamiCommand(), a.preflightCommand(),
 		a.importCommand(), a.migrateCommand(), a.tokenCommand(), a.statusCommand(), a.showCommand(), a.removeCommand(),
 		a.exportCommand(), a.verifyCommand(), a.restoreCommand(), a.resetCommand(),
 		a.unlockCommand(), a.lockCommand(), a.agentCommand(), a.rekeyCommand(), a.passphraseCommand(),
-		a.namespacesCommand(), a.credentialHelperCommand(), a.versionCommand(),
+		a.namespacesCommand(), a.configDataCommand(), a.credentialHelperCommand(), a.versionCommand(),
 	)
 	return root
 }
@@ -196,9 +198,12 @@ func (a *app) placeWith(store, flag string, keys keyFlags, getenv func(string) s
 	if kind != "" && kind != keystore.SlotKeychain && kind != keystore.SlotPassphrase {
 		return nil, usageError{fmt.Errorf("%s is keychain or passphrase, not %q", flag, keys.key)}
 	}
+	if keys.hideNames && !strings.HasPrefix(cmp.Or(store, a.storeName()), "sqlite:") {
+		return nil, usageError{errors.New("--hide-names is for a store in a database: --store sqlite:PATH")}
+	}
 	opts := &local.Options{
 		Store:          store,
-		SQLite:         sqliteadapter.Opener(&sqliteadapter.Options{HideNames: a.hideNames}),
+		SQLite:         sqliteadapter.Opener(&sqliteadapter.Options{HideNames: keys.hideNames}),
 		Namespace:      a.namespace,
 		IdentityFile:   keys.identityFile,
 		PassphraseFile: keys.passphraseFile,

@@ -18,8 +18,10 @@ import (
 	"github.com/globus-keys/globus-keys/internal/keychaintest"
 	"github.com/globus-keys/globus-keys/internal/rundir"
 	"github.com/globus-keys/globus-keys/internal/testenv"
+	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/keychain"
 	"github.com/globus-keys/globus-keys/keystore/keystoretest"
+	"github.com/globus-keys/globus-keys/sqliteadapter"
 )
 
 func TestMain(m *testing.M) {
@@ -65,7 +67,12 @@ func TestScripts(t *testing.T) { runScripts(t, "testdata", "file") }
 
 // TestScriptsInDatabase runs them over a store in a database. Where a script looks into a
 // store's file it says [sqlite] or [!sqlite]. $STORE is the same path in both, $KIND the kind.
-func TestScriptsInDatabase(t *testing.T) { runScripts(t, "testdata", "sqlite") }
+func TestScriptsInDatabase(t *testing.T) {
+	if _, err := sqliteadapter.Open("x", nil, nil); errors.Is(err, keystore.ErrUnavailable) {
+		testenv.Missing(t, "it was built without cgo")
+	}
+	runScripts(t, "testdata", "sqlite")
+}
 
 // TestScriptsWithAge is the same, for what stock age can read.
 func TestScriptsWithAge(t *testing.T) {
@@ -127,6 +134,10 @@ func runScripts(t *testing.T, dir, kind string) {
 			"edit":      edit,
 			"chmodfile": chmodFile,
 			"settings":  writeSettings,
+			"sql":       changeDatabase,
+			"damage":    damageDatabase,
+			"hold":      holdDatabase,
+			"spoil":     spoil,
 			"waitfor":   waitFor,
 
 			"issuer":              startIssuer,

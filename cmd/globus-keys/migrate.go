@@ -38,7 +38,8 @@ exit code is 1. A damaged record is named, and the exit code 7.
 
 The store is left as it is unless --delete-source is given: then each record is
 removed from it as soon as it has been read back from the other, and no refresh comes
-between. Without it two stores share each refresh token: use one of them.`,
+between. Without it two stores share each refresh token: use one of them.
+--hide-names is about the other store.`,
 		Example: "  globus-keys migrate --to sqlite:/var/lib/me/tokens.db --dry-run\n" +
 			"  globus-keys --store keychain:work migrate --to file:tokens.json --to-key passphrase",
 		Args: cobra.NoArgs,
@@ -80,6 +81,7 @@ func (m *migrating) run(ctx context.Context) error {
 	if m.to == "" { // which is not the user's own
 		return usageError{errors.New("--to names no store")}
 	}
+	m.toKeys.hideNames, m.hideNames = m.hideNames, false // the other one is as it is
 	from, source, err := m.open()
 	if err != nil {
 		return err

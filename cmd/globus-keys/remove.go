@@ -47,11 +47,7 @@ func (a *app) remove(ctx context.Context, args []string, all bool, config string
 	}
 	defer store.Close()
 	if config != "" {
-		if err := store.DeleteConfig(ctx, config); err != nil {
-			return err
-		}
-		a.say("removed configuration value %q from namespace %q", config, store.Namespace())
-		return nil
+		return opened{a, p, store}.removeConfig(ctx, config)
 	}
 	if all {
 		if args, err = resourceServers(ctx, p.Adapter(), store.Namespace()); err != nil {

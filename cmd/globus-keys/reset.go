@@ -44,7 +44,7 @@ func (a *app) reset(ctx context.Context, yes bool) error {
 	if err != nil {
 		return err
 	}
-	a.say("the store is now in %s; the next import makes a new one", moved)
+	a.say("the store is now in %s; the next login or import makes a new one", moved)
 	if !p.Sealed() {
 		a.say("its items stay in the keychain: secret-tool or your keychain's own program removes those of service globus-keys")
 	}

@@ -20,7 +20,8 @@ func (a *app) restoreCommand() *cobra.Command {
 		Short: "Go back to the store as it was before its last change",
 		Long: `Go back to the store as it was before its last change, which is kept beside it.
 What would change is shown first. A store file that cannot be read is kept under
-another name. What remove has taken out is not in the backup either.`,
+another name. What remove has taken out is not in the backup either. A store in a
+database or in the keychain has no backup.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !backup {
@@ -42,7 +43,8 @@ func (a *app) restore(ctx context.Context, yes bool) error {
 	defer store.Close()
 	adapter, ok := p.Adapter().(keystore.BackupAdapter)
 	if !ok {
-		return fmt.Errorf("%s keeps no backup: %w", p, keystore.ErrUnavailable)
+		err := fmt.Errorf("%s keeps no backup: %w", p, keystore.ErrUnavailable)
+		return hinted{err, "only a store in a file has one; {} verify checks what is there, {} reset moves it aside"}
 	}
 	before, err := contents(ctx, adapter.ViewBackup)
 	if err != nil {

@@ -164,6 +164,7 @@ func (a *app) completeResourceServer(cmd *cobra.Command, args []string, toComple
 
 // completeResourceServers is the same for commands that take several.
 func (a *app) completeResourceServers(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	a.noPrompt = true // where names are hidden they need the key
 	p, err := a.place()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp

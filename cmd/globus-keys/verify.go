@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -16,8 +17,9 @@ func (a *app) verifyCommand() *cobra.Command {
 		Short: "Check every record of the store",
 		Long: `Check every record of the store, in every namespace: by its seal, which says
 that this store wrote it in this place, and by age with the store's identity,
-which says that stock age recovers it. The passphrase is asked for also while the
-store is unlocked. The exit code is 7 if one fails.`,
+which says that stock age recovers it. Of a database each page is checked too. The
+passphrase is asked for also while the store is unlocked. The exit code is 7 if
+something fails.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.verify(cmd.Context(), asJSON) },
 	}
@@ -28,6 +30,7 @@ store is unlocked. The exit code is 7 if one fails.`,
 type verified struct {
 	Schema  int              `json:"schema"`
 	Records []verifiedRecord `json:"records"`
+	Damage  []string         `json:"damage,omitempty"` // of the store, that concerns no record
 }
 
 type verifiedRecord struct {
@@ -57,13 +60,39 @@ func (a *app) verify(ctx context.Context, asJSON bool) error {
 		}
 		answer.Records = append(answer.Records, r)
 	}
-	if err := a.printVerified(answer, asJSON); err != nil {
+	damage, err := check(ctx, p.Adapter())
+	for _, d := range damage {
+		answer.Damage = append(answer.Damage, d.Error())
+	}
+	if err := errors.Join(err, a.printVerified(answer, asJSON)); err != nil {
 		return err
 	}
-	if bad > 0 {
+	switch {
+	case bad > 0:
 		return fmt.Errorf("%d of %d records of %s: %w", bad, len(answer.Records), p, keystore.ErrTampered)
+	case len(damage) > 0:
+		return fmt.Errorf("%s holds what no record can be, or has lost something: %w", p, damage[0])
 	}
 	return nil
+}
+
+// check looks for damage that concerns no record. err says that it could not look.
+func check(ctx context.Context, adapter keystore.StorageAdapter) (damage []error, err error) {
+	c, ok := adapter.(keystore.CheckingAdapter)
+	if !ok {
+		return nil, nil
+	}
+	found := c.Check(ctx)
+	if found == nil {
+		return nil, nil
+	}
+	for _, e := range apart(found) {
+		if !integrity(e) {
+			return damage, e
+		}
+		damage = append(damage, e)
+	}
+	return damage, nil
 }
 
 func (a *app) printVerified(answer verified, asJSON bool) error {
@@ -76,6 +105,11 @@ func (a *app) printVerified(answer verified, asJSON bool) error {
 			line = r.Problem // which names the record
 		}
 		if err := a.printf("%s\n", clean(line)); err != nil {
+			return err
+		}
+	}
+	for _, d := range answer.Damage {
+		if err := a.printf("%s\n", clean(d)); err != nil {
 			return err
 		}
 	}

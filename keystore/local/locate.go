@@ -55,7 +55,11 @@ func (p *Place) inFile(path string) error {
 func (p *Place) inDatabase(path string) error {
 	if p.opts.SQLite == nil {
 		return &keystore.Error{Op: "open", Store: "sqlite:" + path, Err: keystore.ErrUnavailable,
-			Detail: "this program has no SQLite: name a store with file:PATH"}
+			Detail: "this program has no SQLite: name a store in a file, file:PATH"}
+	}
+	if path == ":memory:" { // which would be the name of a file
+		return &keystore.Error{Op: "open", Store: "sqlite:" + path, Err: keystore.ErrInvalid,
+			Detail: "a store in memory has no name: sqliteadapter.Open makes one"}
 	}
 	absolute, err := filepath.Abs(path)
 	if err != nil {
