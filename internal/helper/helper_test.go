@@ -183,15 +183,28 @@ func TestEndOfInputEndsARequest(t *testing.T) {
 // A client that does not read cannot keep the helper from being ended.
 func TestClientThatDoesNotRead(t *testing.T) {
 	in, toHelper := io.Pipe()
-	_, out := io.Pipe()
+	full := fullPipe{begun: make(chan struct{}), gone: t.Context()}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- Serve(ctx, in, out, &parrot{}) }()
+	go func() { ended <- Serve(ctx, in, full, &parrot{}) }()
 	io.WriteString(toHelper, `{"v":1,"id":1,"op":"hello"}`+"\n")
+	<-full.begun
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// fullPipe takes nothing until the test is over.
+type fullPipe struct {
+	begun chan struct{}
+	gone  context.Context
+}
+
+func (f fullPipe) Write([]byte) (int, error) {
+	close(f.begun)
+	<-f.gone.Done()
+	return 0, f.gone.Err()
 }
 
 func TestClientThatIsGone(t *testing.T) {

@@ -267,12 +267,14 @@ def interface():
         assert error.code == "too_large", error.code
     errors = []
 
-    def many():
+    def many(name, access_token):
         for _ in range(20):
-            if storage.get_token_data("a").access_token != "fake-access-1":
+            if storage.get_token_data(name).access_token != access_token:
                 errors.append("mixed")
 
-    threads = [threading.Thread(target=many) for _ in range(4)]
+    helper = storage._helper._process
+    pairs = [("a", "fake-access-1"), ("b", "fake-access-2")] * 2
+    threads = [threading.Thread(target=many, args=pair) for pair in pairs]
     for thread in threads:
         thread.start()
     child = os.fork()
@@ -282,6 +284,7 @@ def interface():
     for thread in threads:
         thread.join()
     assert not errors
+    assert storage._helper._process is helper  # no answer was taken for another's
     storage._helper._process._popen.kill()
     assert storage.get_token_data("a").access_token == "fake-access-1"
     storage.close()
