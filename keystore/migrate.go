@@ -59,7 +59,8 @@ func (e TargetError) Unwrap() error { return e.error }
 // others follow. A zero key comes with an error that ends the sequence: ErrInvalid if
 // both are one store, or one is a copy of the other; ErrNotFound if there is no source;
 // ErrSubjectMismatch, before anything is written, if a namespace belongs to another
-// account at the target; what the stores say. Those of the target are TargetErrors.
+// account at the target; ErrTampered, at the end, if the source has records that it
+// cannot list; what the stores say. Those of the target are TargetErrors.
 // That the target can be written is tried out before anything else is done there.
 //
 // No lock is held while the loop body runs.
@@ -87,22 +88,32 @@ type migration struct {
 	MigrateOptions
 	from, to *Store
 	yield    func(Migrated, error) bool
+
+	of struct { // the namespace whose account was read last
+		namespace string
+		account   Account
+	}
 }
 
 func (m *migration) run(ctx context.Context) error {
 	if err := m.prepare(ctx); err != nil {
 		return err
 	}
-	for _, kind := range []Kind{KindAccount, KindConfig, KindToken} { // an account guards the tokens that follow
+	for _, kind := range migratedKinds {
 		if err := m.all(ctx, kind); err != nil {
 			return err
 		}
 	}
-	if m.DryRun || !m.DeleteSource {
-		return nil
+	if m.DeleteSource && !m.DryRun {
+		if err := m.closeAccounts(ctx); err != nil {
+			return err
+		}
 	}
-	return m.closeAccounts(ctx)
+	return m.from.adapter.View(ctx, allListed)
 }
+
+// migratedKinds are in order: an account guards the tokens that follow.
+var migratedKinds = []Kind{KindAccount, KindConfig, KindToken}
 
 // prepare finds out what stands against it before anything is written.
 func (m *migration) prepare(ctx context.Context) error {
@@ -112,7 +123,7 @@ func (m *migration) prepare(ctx context.Context) error {
 	if err := m.refuse(ctx); err != nil || m.DryRun {
 		return err
 	}
-	if err := m.from.Recover(ctx); err != nil {
+	if err := m.from.Recover(ctx); err != nil { // who has no key makes no target
 		return err
 	}
 	return atTarget(m.to.Probe(ctx))
@@ -142,18 +153,16 @@ func (m *migration) all(ctx context.Context, kind Kind) error {
 	if kind == KindToken && m.DeleteSource {
 		batch = 1
 	}
-	for page, err := range m.from.pages(ctx, kind) {
+	for keys, err := range m.from.batches(ctx, kind, batch) {
 		if err != nil {
 			return err
 		}
-		for keys := range slices.Chunk(page, batch) {
-			done, err := m.some(ctx, keys)
-			if err := m.tell(done); err != nil {
-				return err
-			}
-			if err != nil {
-				return err
-			}
+		done, err := m.some(ctx, keys)
+		if err := m.tell(done); err != nil {
+			return err
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -175,7 +184,7 @@ func (m *migration) some(ctx context.Context, keys []RecordKey) (done []verdict,
 	for _, key := range keys {
 		var ended error
 		err := m.held(ctx, key, func() error {
-			r, err := m.from.stored(ctx, key)
+			r, err := m.read(ctx, key)
 			switch {
 			case err != nil:
 				return err
@@ -189,6 +198,8 @@ func (m *migration) some(ctx context.Context, keys []RecordKey) (done []verdict,
 		switch {
 		case ended != nil:
 			return done, ended
+		case err != nil && ctx.Err() != nil: // it may say that somebody was waited for
+			return done, Ended(ctx)
 		case errors.Is(err, ErrNotFound): // it was removed meanwhile
 		case unreadable(err) || errors.Is(err, ErrBusy):
 			done = append(done, failed(key, err))
@@ -332,24 +343,19 @@ func (m *migration) remove(ctx context.Context, records []stored, before []verdi
 	if err != nil {
 		return nil, err
 	}
-	for i, v := range done {
-		if v.arrived() && v.Key.Kind == KindToken {
-			m.from.unspool(ctx, records[i].key)
-		}
-	}
 	return done, nil
 }
 
 // closeAccounts removes the accounts of namespaces whose tokens have all left. What
 // there is to say of them was said when they were copied.
 func (m *migration) closeAccounts(ctx context.Context) error {
-	for keys, err := range m.from.pages(ctx, KindAccount) {
+	for keys, err := range m.from.batches(ctx, KindAccount, migrateBatch) {
 		if err != nil {
 			return err
 		}
 		var records []stored
 		for _, key := range keys {
-			r, err := m.from.stored(ctx, key)
+			r, err := m.read(ctx, key)
 			switch {
 			case err == nil:
 				records = append(records, r)

@@ -2,8 +2,10 @@ package keystore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 
@@ -18,12 +20,23 @@ type stored struct {
 	account Account // of its namespace, zero if that is not known
 }
 
-// stored reads one record, which must be one of this version.
-func (s *Store) stored(ctx context.Context, key RecordKey) (found stored, err error) {
-	err = s.adapter.View(ctx, func(r Reader) (err error) {
+// read reads one record of the source, which must be one of this version.
+func (m *migration) read(ctx context.Context, key RecordKey) (found stored, err error) {
+	err = m.from.adapter.View(ctx, func(r Reader) (err error) {
 		erase.Do(func() { found, err = readStored(r, key) })
 		return annotate(err, "", key)
 	})
+	if err != nil || key.Kind != KindToken {
+		return found, err
+	}
+	if m.of.namespace != key.Namespace {
+		err = m.from.adapter.View(ctx, func(r Reader) (err error) {
+			m.of.account, err = knownAccount(r, key.Namespace)
+			return err
+		})
+		m.of.namespace = key.Namespace
+	}
+	found.account = m.of.account
 	return found, err
 }
 
@@ -36,19 +49,14 @@ func readStored(r Reader, key RecordKey) (found stored, err error) {
 	case KindAccount:
 		found.account, err = decodeAccount(found.payload)
 	case KindToken:
-		if found.token, err = decodeToken(key, found.payload); err == nil {
-			found.account, err = knownAccount(r, key.Namespace)
-		}
+		found.token, err = decodeToken(key, found.payload)
 	}
 	return found, err
 }
 
 // knownAccount returns the account of a namespace, zero if there is none, or none that
-// can be read. An adapter may open all records to tell that one is not there.
+// can be read.
 func knownAccount(r Reader, namespace string) (Account, error) {
-	if there, err := has(r, KindAccount, namespace); err != nil || !there {
-		return Account{}, err
-	}
 	a, err := getAccount(r, RecordKey{Namespace: namespace, Kind: KindAccount, Name: accountName})
 	if unreadable(err) || errors.Is(err, ErrNotFound) {
 		return Account{}, nil
@@ -239,8 +247,11 @@ func (a Account) completed(other Account) Account {
 // refuse reports ErrSubjectMismatch for the first namespace that belongs to another
 // account at the target. Namespaces without logins there are free.
 func (m *migration) refuse(ctx context.Context) error {
+	if empty, err := m.to.empty(ctx); err != nil || empty {
+		return atTarget(err)
+	}
 	last := ""
-	for keys, err := range m.from.pages(ctx, KindToken) {
+	for keys, err := range m.from.batches(ctx, KindToken, migrateBatch) {
 		if err != nil {
 			return err
 		}
@@ -255,6 +266,19 @@ func (m *migration) refuse(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// empty reports whether there is no login in any namespace.
+func (s *Store) empty(ctx context.Context) (empty bool, err error) {
+	err = s.adapter.View(ctx, func(r Reader) error {
+		empty = true
+		for _, err := range r.Keys(KindToken) {
+			empty = false
+			return err
+		}
+		return nil
+	})
+	return empty, err
 }
 
 func (m *migration) refuseNamespace(ctx context.Context, namespace string) error {
@@ -303,19 +327,72 @@ func (s *Store) header(ctx context.Context) (h Header, err error) {
 	return h, err
 }
 
-// pages yields the keys of one kind, some at a time. A record that is added meanwhile
-// may be missed, one that is removed may be among them.
-func (s *Store) pages(ctx context.Context, kind Kind) iter.Seq2[[]RecordKey, error] {
+// listed is how many keys are in memory at a time. An adapter that cannot begin in the
+// middle lists all anew for each so many.
+const listed = 10_000
+
+// batches yields the keys of one kind, n at a time, with no View open in the loop. A
+// record that is added meanwhile may be missed, one that is removed may be among them.
+func (s *Store) batches(ctx context.Context, kind Kind, n int) iter.Seq2[[]RecordKey, error] {
 	return func(yield func([]RecordKey, error) bool) {
-		keys, err := s.keys(ctx, kind)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		for page := range slices.Chunk(keys, migrateBatch) {
-			if !yield(page, nil) {
+		var last RecordKey
+		for more := true; more; {
+			keys, err := s.after(ctx, kind, last)
+			if err != nil {
+				yield(nil, err)
 				return
 			}
+			for batch := range slices.Chunk(keys, n) {
+				if !yield(batch, nil) {
+					return
+				}
+				last = batch[len(batch)-1]
+			}
+			more = len(keys) == listed
 		}
 	}
+}
+
+func (s *Store) after(ctx context.Context, kind Kind, last RecordKey) (keys []RecordKey, err error) {
+	err = s.adapter.View(ctx, func(r Reader) error {
+		keys = keys[:0]
+		for key, err := range r.Keys(kind) {
+			if err != nil {
+				return err
+			}
+			if cmp.Or(cmp.Compare(key.Namespace, last.Namespace), cmp.Compare(key.Name, last.Name)) <= 0 {
+				continue
+			}
+			if keys = append(keys, key); len(keys) == listed {
+				return nil
+			}
+		}
+		return nil
+	})
+	return keys, annotate(err, "list", RecordKey{})
+}
+
+// allListed reports ErrTampered if there are records whose names, which are hidden, are
+// damaged: Keys passes them over.
+func allListed(r Reader) error {
+	counter, ok := r.(Counter)
+	if !ok {
+		return nil
+	}
+	for _, kind := range migratedKinds {
+		n, err := counter.Count(kind)
+		if err != nil {
+			return err
+		}
+		for _, err := range r.Keys(kind) {
+			if err != nil {
+				return err
+			}
+			n--
+		}
+		if n > 0 {
+			return &Error{Err: ErrTampered, Detail: fmt.Sprintf("%d records of the source are damaged so that nothing tells what they are, and were passed over", n)}
+		}
+	}
+	return nil
 }

@@ -67,6 +67,11 @@ func TestMigrateCarriesEverything(t *testing.T) {
 		if err := odd.Put(t.Context(), response(fullToken("🜛"))); err != nil {
 			t.Fatal(err)
 		}
+		bobs := response(bareToken(transfer, "of bob"))
+		bobs.Account.Subject = bob
+		if err := keystore.New(a, nil).In("second").Put(t.Context(), bobs); err != nil {
+			t.Fatal(err)
+		}
 		want := dump(t, a)
 		from, to := keystore.New(a, nil), keystore.New(b, nil)
 		planned := migrate(t.Context(), from, to, &keystore.MigrateOptions{DryRun: true, DeleteSource: opts.DeleteSource})
@@ -130,7 +135,7 @@ func TestMigrateOverEveryFault(t *testing.T) {
 					t.Errorf("operation %d, %s, failed; once more: %v, the target holds %v, the source %v", n, failing.Failed(), again.err(), got, dump(t, a))
 				}
 			}
-			if broken < 20 {
+			if broken < 15 {
 				t.Errorf("only %d operations were broken", broken)
 			}
 		})
@@ -156,23 +161,26 @@ func TestMigrateOfTwoStatesOfALogin(t *testing.T) {
 	}
 	old := fullToken(transfer)
 	old.Used, old.LoggedIn = start, start
+	old.Endpoints.Token = issuer + "/token"
 	for name, c := range map[string]struct {
-		next       func(keystore.Token) keystore.Token
-		unlike     bool // nothing shows that next is what old has become
-		oldAccount keystore.Account
+		next   func(keystore.Token) keystore.Token
+		unlike bool // nothing shows that next is what old has become
 	}{
-		"renewed":                {next: later},
-		"not later":              {without(func(t *keystore.Token) { t.ExpiresAt = old.ExpiresAt }), true, keystore.Account{}},
-		"used before":            {without(func(t *keystore.Token) { t.Used = start.Add(-time.Hour) }), true, keystore.Account{}},
-		"logged in before":       {without(func(t *keystore.Token) { t.LoggedIn = start.Add(-time.Hour) }), true, keystore.Account{}},
-		"fewer scopes":           {without(func(t *keystore.Token) { t.Scope = "openid" }), true, keystore.Account{}},
-		"without refresh token":  {without(func(t *keystore.Token) { t.RefreshToken = keystore.Secret{} }), true, keystore.Account{}},
-		"another client":         {without(func(t *keystore.Token) { t.ClientID = "other" }), true, keystore.Account{}},
-		"another issuer":         {without(func(t *keystore.Token) { t.Issuer = "https://other.example" }), true, keystore.Account{}},
-		"another identity":       {without(func(t *keystore.Token) { t.IdentityID = bob }), true, keystore.Account{}},
-		"no identity":            {without(func(t *keystore.Token) { t.IdentityID = "" }), true, keystore.Account{}},
-		"without unknown fields": {without(func(t *keystore.Token) { t.Extra = nil }), true, keystore.Account{}},
-		"of a client":            {without(func(t *keystore.Token) { t.Grant = keystore.GrantClientCredentials }), true, keystore.Account{}},
+		"renewed":                         {next: later},
+		"not later":                       {without(func(t *keystore.Token) { t.ExpiresAt = old.ExpiresAt }), true},
+		"used before":                     {without(func(t *keystore.Token) { t.Used = start.Add(-time.Hour) }), true},
+		"logged in before":                {without(func(t *keystore.Token) { t.LoggedIn = start.Add(-time.Hour) }), true},
+		"fewer scopes":                    {without(func(t *keystore.Token) { t.Scope = "openid" }), true},
+		"without refresh token":           {without(func(t *keystore.Token) { t.RefreshToken = keystore.Secret{} }), true},
+		"another client":                  {without(func(t *keystore.Token) { t.ClientID = "other" }), true},
+		"another issuer":                  {without(func(t *keystore.Token) { t.Issuer = "https://other.example" }), true},
+		"another identity":                {without(func(t *keystore.Token) { t.IdentityID = bob }), true},
+		"no issuer":                       {without(func(t *keystore.Token) { t.Issuer = "" }), true},
+		"no identity, same refresh token": {without(func(t *keystore.Token) { t.IdentityID, t.RefreshToken = "", old.RefreshToken }), true},
+		"other endpoints":                 {without(func(t *keystore.Token) { t.Endpoints.Token = "https://other.example/t" }), true},
+		"no identity":                     {without(func(t *keystore.Token) { t.IdentityID = "" }), true},
+		"without unknown fields":          {without(func(t *keystore.Token) { t.Extra = nil }), true},
+		"of a client":                     {without(func(t *keystore.Token) { t.Grant = keystore.GrantClientCredentials }), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bothWays(t, func(t *testing.T, opts *keystore.MigrateOptions) {
@@ -331,140 +339,5 @@ func TestMigrateOfWhatNoLoginIs(t *testing.T) {
 				t.Error("the account does not stand beside the login that stays, or another one stays")
 			}
 		})
-	}
-}
-
-// TestMigrateOfConfigsThatDiffer keeps both.
-func TestMigrateOfConfigsThatDiffer(t *testing.T) {
-	bothWays(t, func(t *testing.T, opts *keystore.MigrateOptions) {
-		a, b := stored(t), stored(t)
-		if err := keystore.New(b, nil).PutConfig(t.Context(), "client", 2); err != nil {
-			t.Fatal(err)
-		}
-		b.Update(t.Context(), func(w keystore.Writer) error { return w.SetHeader(keystore.Header{StoreID: keystore.StoreID{1}}) })
-		key := configKey("client")
-		got := migrate(t.Context(), keystore.New(a, nil), keystore.New(b, nil), opts)
-		if got[key].Outcome != keystore.Kept || got[key].Reason == "" || dump(t, a)[key] != "1" || dump(t, b)[key] != "2" {
-			t.Errorf("%+v, the source holds %s and the target %s", got[key], dump(t, a)[key], dump(t, b)[key])
-		}
-	})
-}
-
-// smallTarget takes no record of more than some bytes, as a keychain.
-type smallTarget struct{ keystore.StorageAdapter }
-
-func (a smallTarget) Update(ctx context.Context, fn func(keystore.Writer) error) error {
-	return a.StorageAdapter.Update(ctx, func(w keystore.Writer) error { return fn(smallWriter{w}) })
-}
-
-type smallWriter struct{ keystore.Writer }
-
-func (w smallWriter) Put(k keystore.RecordKey, payload []byte) error {
-	if len(payload) > 2000 {
-		return &keystore.Error{Key: k, Err: keystore.ErrTooLarge}
-	}
-	return w.Writer.Put(k, payload)
-}
-
-// TestMigrateToASmallStore: what is too large for the target keeps nothing else back.
-func TestMigrateToASmallStore(t *testing.T) {
-	bothWays(t, func(t *testing.T, opts *keystore.MigrateOptions) {
-		a, b := stored(t), memory.New()
-		if err := keystore.New(a, nil).PutConfig(t.Context(), "large", strings.Repeat("x", 2000)); err != nil {
-			t.Fatal(err)
-		}
-		want, large := dump(t, a), configKey("large")
-		got := migrate(t.Context(), keystore.New(a, nil), keystore.New(smallTarget{b}, nil), opts)
-		if len(got) != len(want) || !errors.Is(got[large].err, keystore.ErrTooLarge) || dump(t, a)[large] != want[large] {
-			t.Errorf("%v", got)
-		}
-		delete(want, large)
-		if !maps.Equal(dump(t, b), want) {
-			t.Errorf("the target holds %v", dump(t, b))
-		}
-	})
-}
-
-// liar is an adapter that forgets what it has stored, or mixes it up.
-type liar struct {
-	keystore.StorageAdapter
-	forgets bool
-}
-
-func (a liar) View(ctx context.Context, fn func(keystore.Reader) error) error {
-	return a.StorageAdapter.View(ctx, func(r keystore.Reader) error { return fn(lyingReader{r, a.forgets}) })
-}
-
-type lyingReader struct {
-	keystore.Reader
-	forgets bool
-}
-
-func (r lyingReader) Get(k keystore.RecordKey) ([]byte, error) {
-	payload, err := r.Reader.Get(k)
-	if err != nil || k.Kind != keystore.KindToken {
-		return payload, err
-	}
-	if r.forgets {
-		return nil, &keystore.Error{Key: k, Err: keystore.ErrNotFound}
-	}
-	return []byte(strings.Replace(string(payload), "3600", "3601", 1) + " "), nil
-}
-
-// TestMigrateToALiar deletes nothing that does not read back as it was written.
-func TestMigrateToALiar(t *testing.T) {
-	for _, forgets := range []bool{true, false} {
-		a := stored(t)
-		want := dump(t, a)
-		got := migrate(t.Context(), keystore.New(a, nil), keystore.New(liar{memory.New(), forgets}, nil), &keystore.MigrateOptions{DeleteSource: true})
-		left := dump(t, a)
-		for _, key := range []keystore.RecordKey{keyOf(transfer), keyOf(groups), accountKey} {
-			if left[key] != want[key] {
-				t.Errorf("forgets=%v: %v has left the source: %v", forgets, key, got)
-			}
-		}
-		if forgets && !errors.Is(got.err(), keystore.ErrCorrupt) {
-			t.Errorf("%v, want ErrCorrupt", got.err())
-		}
-	}
-}
-
-// TestMigrateBrokenOff: who does not want to hear more, or cancels, ends it between two
-// records.
-func TestMigrateBrokenOff(t *testing.T) {
-	a, b := stored(t), memory.New()
-	want := dump(t, a)
-	ctx, cancel := context.WithCancel(t.Context())
-	opts := &keystore.MigrateOptions{DeleteSource: true}
-	for m := range keystore.Migrate(ctx, keystore.New(a, nil), keystore.New(b, nil), opts) {
-		if m.Key.Kind == keystore.KindToken {
-			break
-		}
-	}
-	if n := len(dump(t, a)); n != len(want)-2 { // a config and a token
-		t.Errorf("%d records are left", n)
-	}
-	var last error
-	for m, err := range keystore.Migrate(ctx, keystore.New(a, nil), keystore.New(b, nil), opts) {
-		last = err
-		if m.Key.Kind == keystore.KindAccount {
-			cancel()
-		}
-	}
-	if !errors.Is(last, context.Canceled) || len(dump(t, a)) != len(want)-2 {
-		t.Errorf("%v, %d records are left", last, len(dump(t, a)))
-	}
-	if err := migrate(t.Context(), keystore.New(a, nil), keystore.New(b, nil), opts).err(); err != nil || len(dump(t, a)) > 0 || !maps.Equal(dump(t, b), want) {
-		t.Errorf("once more: %v", err)
-	}
-}
-
-// TestMigrateUpdatesMadeTwice: an Update may call its function again.
-func TestMigrateUpdatesMadeTwice(t *testing.T) {
-	a, b := stored(t), memory.New()
-	want := dump(t, a)
-	got := migrate(t.Context(), keystore.New(retrying{a}, nil), keystore.New(retrying{b}, nil), &keystore.MigrateOptions{DeleteSource: true})
-	if len(got) != len(want) || got.err() != nil || !maps.Equal(dump(t, b), want) || len(dump(t, a)) > 0 {
-		t.Errorf("%v", got)
 	}
 }
