@@ -190,7 +190,7 @@ func (m *migrating) conclude(ctx context.Context, a migrateAnswer, done tally, e
 		m.say("%s is empty now; what names its key, and the key, are still there", a.From)
 		m.advise("{store} reset moves it aside")
 	case m.DeleteSource:
-		m.say("%d records are still in %s", a.Left, a.From)
+		m.say("records that are still in %s: %d", a.From, a.Left)
 	case done.shared:
 		m.warn("%s still holds these logins, and two stores share each refresh token now: if a login is renewed or revoked "+
 			"in one of them, the other may have to log in again. Use one of them; --delete-source empties this one.", a.From)
@@ -224,7 +224,7 @@ func (m *migrating) conflict(t tally) error {
 	if t.outcomes[keystore.Kept] == 0 {
 		return nil
 	}
-	return hinted{fmt.Errorf("%d records differ in the two stores, and are as they were in both", t.outcomes[keystore.Kept]), m.way()}
+	return hinted{fmt.Errorf("records that differ in the two stores, and are as they were in both: %d", t.outcomes[keystore.Kept]), m.way()}
 }
 
 // remedy makes the hints for an error name the store that it is about.
