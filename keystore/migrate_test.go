@@ -67,7 +67,7 @@ func TestMigrateCarriesEverything(t *testing.T) {
 		if err := odd.Put(t.Context(), response(fullToken("🜛"))); err != nil {
 			t.Fatal(err)
 		}
-		bobs := response(bareToken(transfer, "of bob"))
+		bobs := response(bareToken(transfer, "of bob"), bareToken(groups, "of bob"))
 		bobs.Account.Subject = bob
 		if err := keystore.New(a, nil).In("second").Put(t.Context(), bobs); err != nil {
 			t.Fatal(err)
