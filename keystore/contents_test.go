@@ -97,6 +97,8 @@ func TestIssuerThatIsOnlyAssumed(t *testing.T) {
 			file: tokenWith(silent, later, newAccess), outcome: keystore.Replaced, issuer: preview, accounts: preview},
 		"a login of another issuer, the same": {stored: []keystore.Token{tokenWith(fromPreview)}, account: keystore.Account{Issuer: preview},
 			file: tokenWith(silent), outcome: keystore.Unchanged, issuer: preview, accounts: preview},
+		"a login of another issuer, in a namespace of none": {stored: []keystore.Token{tokenWith(fromPreview)},
+			file: tokenWith(silent, later, newAccess), outcome: keystore.Replaced, issuer: preview, accounts: issuer},
 		"a namespace of another issuer": {stored: []keystore.Token{fullTokenOf(groups, preview)}, account: keystore.Account{Issuer: preview},
 			file: tokenWith(silent), outcome: keystore.Imported, issuer: "", accounts: preview},
 		"another issuer, and the file says its own": {stored: []keystore.Token{tokenWith(fromPreview)}, account: keystore.Account{Issuer: preview},

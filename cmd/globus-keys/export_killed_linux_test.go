@@ -25,18 +25,18 @@ func (h *home) entries(dir string) []os.DirEntry {
 }
 
 // TestExportIsKilled at every system call: the plain file is there, whole and closed to
-// others, or it is not, and nothing of it is anywhere else. A database is made in memory
-// and written by the same function.
+// others, or it is not, and nothing of it is anywhere else. It is a database, with which
+// SQLite might leave more; the same function writes JSON.
 func TestExportIsKilled(t *testing.T) {
 	h := newHome(t, oauthtest.Static)
 	h.must("import", "../../internal/legacy/testdata/globus-sdk-4.9.0/jsontokenstorage-2.0.json")
 	h.env = slices.Concat(h.env, []string{"GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1"})
 	export := func(dir string) []string {
-		return []string{h.globusKeys(), "export", "--format", "globus-sdk-json", "--plaintext", filepath.Join(dir, "plain.json")}
+		return []string{h.globusKeys(), "export", "--format", "globus-sdk-sqlite", "--plaintext", filepath.Join(dir, "plain.db")}
 	}
 	first := t.TempDir()
 	h.must(export(first)[1:]...)
-	whole := h.read(filepath.Join(first, "plain.json"))
+	whole := h.read(filepath.Join(first, "plain.db"))
 	written := 0
 	const token = "Ag03FakeRefreshToken0123456789abcdefghijklmnopqrstuvwxyz0123456789ABCDEF"
 	points := faultcalls.Walk(t, faultcalls.Kill, faultcalls.Program{
@@ -54,7 +54,7 @@ func TestExportIsKilled(t *testing.T) {
 			return cmd
 		},
 		Check: func(dir string, acknowledged bool, point string) {
-			path := filepath.Join(dir, "plain.json")
+			path := filepath.Join(dir, "plain.db")
 			info, err := os.Lstat(path)
 			switch {
 			case err != nil && acknowledged:

@@ -24,7 +24,7 @@ func (i *importing) tellFollow(file *legacy.File, results []keystore.ImportResul
 	for _, r := range results {
 		switch {
 		case r.Outcome == keystore.Kept && r.Newer:
-			i.say("%-9s %s, though the file has a later token: %s; import --overwrite takes it", r.Outcome, r.Key, r.Reason)
+			i.say("%-9s %s, though the file may have a later token: %s; import --overwrite takes it", r.Outcome, r.Key, r.Reason)
 		case r.Outcome == keystore.Kept, r.Outcome == keystore.Unchanged:
 			continue
 		default:

@@ -67,6 +67,10 @@ func TestCreateWholeReplacesNothing(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+		trace := faultfs.New(disk, faultfs.Plan{})
+		if atomicfile.CreateWhole(trace, path, new_); len(trace.Trace()) != 1 {
+			t.Errorf("something was written in vain: %q", trace.Trace())
+		}
 		mustBe(t, path, old)
 		if left := names(t, dir); len(left) != 1 {
 			t.Errorf("%s: %q", name, left)

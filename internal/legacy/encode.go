@@ -143,7 +143,8 @@ func encode(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// SDKInternal are the rows of the SDK's table about the database itself.
-func (d *Database) SDKInternal() map[string]string {
-	return map[string]string{"globus-sdk.version": sdkVersion, "globus-sdk.database_schema_version": d.Schema}
+// Internal are the rows, names and values, of the SDK's table about the database
+// itself.
+func (d *Database) Internal() [][2]string {
+	return [][2]string{{"globus-sdk.version", sdkVersion}, {"globus-sdk.database_schema_version", d.Schema}}
 }

@@ -57,8 +57,8 @@ func fill(ctx context.Context, conn *sql.Conn, d *legacy.Database) error {
 		return err
 	}
 	defer tx.Rollback()
-	for attribute, value := range d.SDKInternal() {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO "+internalTable+" VALUES (?, ?)", attribute, value); err != nil {
+	for _, row := range d.Internal() {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO "+internalTable+" VALUES (?, ?)", row[0], row[1]); err != nil {
 			return err
 		}
 	}
