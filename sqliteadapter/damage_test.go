@@ -100,7 +100,7 @@ func TestEveryPageDamaged(t *testing.T) {
 	ok(t, "Close", a.Close())
 	good := s.bytes(t)
 	missing, refused := 0, 0
-	for i := 16; i < len(good); i += 61 { // a prime: all parts of pages
+	for i := 16; i < len(good); i += 127 { // a prime: all parts of pages
 		bad := bytes.Clone(good)
 		bad[i] ^= 0xff
 		s.replace(t, bad)

@@ -37,6 +37,13 @@ func TestFullDisk(t *testing.T) {
 		err := put(t.Context(), a, "one", long)
 		fails(t, "a put on a full disk", err, syscall.ENOSPC, s.path)
 		holds(t, a, base, "after it")
+		ok(t, "a View beside it", a.View(t.Context(), func(r keystore.Reader) error {
+			if err := put(t.Context(), a, "one", long); err == nil {
+				t.Error("a put on a full disk says nothing")
+			}
+			_, err := text(r, "two")
+			return err
+		}))
 		holds(t, s.open(t), base, "for who opens it then")
 		ok(t, "make room", os.Remove(filler))
 		ok(t, "a put with room again", put(t.Context(), a, "one", long))

@@ -61,13 +61,13 @@ func TestForeignWriterIsWaitedFor(t *testing.T) {
 		holds(t, a, base, "at first")
 		foreign := s.plain(t)
 		execute(t, foreign, "BEGIN IMMEDIATE")
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error)
-		go func() { done <- put(ctx, a, "one", "x") }()
-		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
+		enough := errors.New("enough")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, enough)
+		defer cancel()
+		if err := put(ctx, a, "one", "x"); !errors.Is(err, enough) {
 			t.Errorf("a put that was given up: %v", err)
 		}
+		done := make(chan error)
 		go func() { done <- put(t.Context(), a, "one", "y") }()
 		execute(t, foreign, "COMMIT")
 		ok(t, "a put that waits", <-done)

@@ -139,7 +139,7 @@ func TestPowerCutAtSystemCalls(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				d := newPowered(t)
 				s := newSite(t, mode)
-				walkIn(t, s, d.fresh, name, faultcalls.Kill, stride(8),
+				walkIn(t, s, d.fresh, name, faultcalls.Kill, stride(12),
 					func(s site, acknowledged bool, point string) {
 						d.cut()
 						d.restart()

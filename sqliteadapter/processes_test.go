@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 )
 
 const crowd = 16 // processes
@@ -127,11 +129,12 @@ func TestProcessGoesOnAfterAnotherHasRekeyed(t *testing.T) {
 	}
 }
 
-// TestNoDescriptorsAreLeft when an adapter is closed, whatever it has been through.
+// TestNoDescriptorsAreLeft when an adapter is closed, whatever it has been through, and no
+// goroutines.
 func TestNoDescriptorsAreLeft(t *testing.T) {
 	inBoth(t, func(t *testing.T, mode string) {
 		s := newSite(t, mode)
-		before := descriptors(t)
+		before, goroutines := descriptors(t), runtime.NumGoroutine()
 		for range 3 {
 			a := s.open(t)
 			ok(t, "join", join(t.Context(), a, "x"))
@@ -148,6 +151,13 @@ func TestNoDescriptorsAreLeft(t *testing.T) {
 		if after := descriptors(t); after != before {
 			t.Errorf("%d descriptors are open, and %d were", after, before)
 		}
+		for range 500 { // those of database/sql end soon after its Close
+			if runtime.NumGoroutine() <= goroutines {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Errorf("%d goroutines are there, and %d were", runtime.NumGoroutine(), goroutines)
 	})
 }
 
