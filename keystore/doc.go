@@ -29,6 +29,10 @@
 // [Store.In] gives another. A namespace belongs to one account: tokens of
 // another subject are refused with [ErrSubjectMismatch].
 //
+// Besides logins a namespace has values of the program's own, such as settings, by name:
+// [Store.PutConfig] and [Store.GetConfig] take whatever has a JSON form, and seal it as
+// tokens are.
+//
 // Secrets are of type [Secret], which prints as [redacted] through fmt, slog
 // and JSON; [Secret.Reveal] is the only way to the text.
 //
