@@ -287,11 +287,31 @@ func (db *database) layout(ctx context.Context) (l layout, err error) {
 		"PRAGMA application_id":              &l.application,
 		"PRAGMA user_version":                &l.version,
 		"SELECT count(*) FROM sqlite_schema": &l.tables,
-		countStrange:                         &l.strange,
 	} {
 		err = errors.Join(err, patiently(ctx, db.patience, func() error { return explain(db.QueryRowContext(noContext, query).Scan(to)) }))
 	}
+	if err != nil || l.application != applicationID {
+		return l, err
+	}
+	l.strange, err = db.strange(ctx, l.version)
 	return l, err
+}
+
+// strange counts the objects of a database of this version that are not a store's.
+func (db *database) strange(ctx context.Context, version int) (n int, err error) {
+	known := versions(schema)
+	ours, err := madeBy(noContext, known[:max(0, min(version, len(known)))])
+	if err != nil {
+		return 0, err
+	}
+	var found []object
+	err = patiently(ctx, db.patience, func() (err error) { found, err = objectsOf(noContext, db); return err })
+	for _, o := range found {
+		if !slices.Contains(ours, o) {
+			n++
+		}
+	}
+	return n, err
 }
 
 // snapshot returns a source that nobody changes, until done is called.

@@ -128,13 +128,21 @@ var strangers = map[string]struct {
 	"an id that is too long": {by("UPDATE store SET id = printf('%.*c', 1000000, 'x')"), keystore.ErrCorrupt, ""},
 	"a slot that is none":    {by("UPDATE store SET slots = 'evil x' || char(10)"), keystore.ErrCorrupt, "key slot"},
 	"a view for a table": {by("ALTER TABLE records RENAME TO r; CREATE VIEW records AS SELECT * FROM r"),
-		keystore.ErrTampered, "views, triggers"},
+		keystore.ErrTampered, "views, triggers or indexes"},
 	"a view that calls functions": {by("ALTER TABLE store RENAME TO s; CREATE VIEW store AS SELECT one, hex(randomblob(16)) AS id, slots, names, changes FROM s"),
-		keystore.ErrTampered, "views, triggers"},
+		keystore.ErrTampered, "views, triggers or indexes"},
+	"a view that never ends": {by("ALTER TABLE records RENAME TO r; CREATE VIEW records AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM n) " +
+		"SELECT kind, namespace, name, label, age FROM r, n"), keystore.ErrTampered, "views, triggers or indexes"},
+	"names in another order": {remade("name TEXT NOT NULL COLLATE NOCASE"), keystore.ErrTampered, "views, triggers or indexes"},
+	"a login that removes the others": {remade("name TEXT NOT NULL, x TEXT DEFAULT 1 UNIQUE ON CONFLICT REPLACE"),
+		keystore.ErrTampered, "views, triggers or indexes"},
+	"a column that is computed": {remade("name TEXT NOT NULL, x TEXT AS (hex(zeroblob(100000)))"), keystore.ErrTampered, "views, triggers or indexes"},
+	"an index that computes":    {by("CREATE INDEX evil ON records (abs(length(age)))"), keystore.ErrTampered, "views, triggers or indexes"},
+	"a table more":              {by("CREATE TABLE other (x)"), keystore.ErrTampered, "views, triggers or indexes"},
 	"a trigger": {by("CREATE TRIGGER evil AFTER INSERT ON records BEGIN DELETE FROM records; END"),
-		keystore.ErrTampered, "views, triggers"},
+		keystore.ErrTampered, "views, triggers or indexes"},
 	"a trigger that ignores": {by("CREATE TRIGGER evil BEFORE INSERT ON records BEGIN SELECT RAISE(IGNORE); END"),
-		keystore.ErrTampered, "views, triggers"},
+		keystore.ErrTampered, "views, triggers or indexes"},
 }
 
 // by is a change by statements.
@@ -145,6 +153,21 @@ func by(statements string) func(*testing.T, site) {
 		execute(t, foreign, statements)
 		foreign.Close()
 	}
+}
+
+// remade is a change of the table of records, whose column name is declared so.
+func remade(name string) func(*testing.T, site) {
+	return by("ALTER TABLE records RENAME TO r; CREATE TABLE records (kind TEXT NOT NULL, namespace TEXT NOT NULL, " + name +
+		", label BLOB, age BLOB NOT NULL, UNIQUE (kind, namespace, name)) STRICT;" +
+		"INSERT INTO records (kind, namespace, name, label, age) SELECT * FROM r WHERE kind = 'meta'; DROP TABLE r")
+}
+
+// TestAnalysedStoreIsOne: what ANALYZE writes down changes nothing.
+func TestAnalysedStoreIsOne(t *testing.T) {
+	s := newSite(t, "WAL")
+	ok(t, "Close", s.made(t).Close())
+	by("ANALYZE")(t, s)
+	holds(t, s.open(t), base, "analysed")
 }
 
 // damage overwrites a part of the database.

@@ -1,6 +1,8 @@
 package sqliteadapter
 
 import (
+	"context"
+	"database/sql"
 	_ "embed"
 	"fmt"
 	"strings"
@@ -37,9 +39,46 @@ var ErrForeign = fmt.Errorf("%w", keystore.ErrCorrupt)
 // layout is what a database says of itself.
 type layout struct{ application, version, tables, strange int }
 
-// countStrange counts what could do other things than a table with what is read from it
-// and written to it.
-const countStrange = `SELECT count(*) FROM sqlite_schema WHERE type IN ('view', 'trigger') OR sql LIKE 'CREATE VIRTUAL%'`
+// listSchema lists what a database consists of, with the text that has made it. What
+// ANALYZE notes is not looked at.
+const listSchema = `SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
+	WHERE NOT (type = 'table' AND name GLOB 'sqlite_stat[0-9]')`
+
+// object is a table, an index, a view or a trigger.
+type object struct{ kind, name, table, text string }
+
+// madeBy returns the objects that the first versions of a schema make. Text is compared,
+// not what it says: whoever can write the file can have put triggers, computed columns,
+// other orders of names, or conflict clauses into it, which change what is read from a
+// table or written to it, or never end.
+func madeBy(ctx context.Context, versions []string) (objects []object, err error) {
+	db := sql.OpenDB(connector{"file::memory:", func(c connection) error {
+		for _, part := range versions {
+			if err := c.exec(part); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	defer db.Close()
+	return objectsOf(ctx, db)
+}
+
+func objectsOf(ctx context.Context, src source) (objects []object, err error) {
+	rows, err := src.QueryContext(ctx, listSchema)
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o object
+		if err := rows.Scan(&o.kind, &o.name, &o.table, &o.text); err != nil {
+			return nil, explain(err)
+		}
+		objects = append(objects, o)
+	}
+	return objects, explain(rows.Err())
+}
 
 // check reports whether the database is one of ours, of a version that this program
 // knows; of an earlier one it is to be brought up to date first.
@@ -52,7 +91,7 @@ func (l layout) check(known int) error {
 	case l.version > known:
 		return corrupt(fmt.Sprintf("it has format version %d; this program knows version %d", l.version, known))
 	case l.strange > 0:
-		return &keystore.Error{Err: keystore.ErrTampered, Detail: "it has views, triggers or virtual tables, and no store has: look who has made them"}
+		return &keystore.Error{Err: keystore.ErrTampered, Detail: "it has tables, views, triggers or indexes that no store has: look who has made them"}
 	}
 	return nil
 }
