@@ -174,6 +174,9 @@ func (d *disk) admit(ctx context.Context, db *database, remembered string) error
 	if err != nil {
 		return err
 	}
+	if err := r.checkNames(); err != nil {
+		return err
+	}
 	if d.a.opts.HideNames && !r.hashed {
 		return &keystore.Error{Err: ErrClear, Detail: "the store keeps names in clear"}
 	}

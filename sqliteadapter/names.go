@@ -30,6 +30,24 @@ func (r *reader) placeOf(sealer keystore.Sealer, k keystore.RecordKey) (place, e
 	return place{name: hex.EncodeToString(tag[:])}, err
 }
 
+// mixedNames asks for records that have their names in the other way than the store
+// says: hidden ones have labels and no namespace.
+const mixedNames = `SELECT CASE names WHEN 'hashed'
+	THEN EXISTS (SELECT 1 FROM records WHERE kind IN ('account', 'config', 'pending', 'token') AND namespace > '')
+	ELSE EXISTS (SELECT 1 FROM records WHERE kind IN ('account', 'config', 'pending', 'token') AND namespace = '' AND label IS NOT NULL)
+	END FROM store`
+
+// checkNames refuses a store that says the opposite of how it keeps names: nothing would
+// be found in it, and the next login would tell its names.
+func (r *reader) checkNames() error {
+	var mixed bool
+	err := r.ask(mixedNames, nil, &mixed)
+	if err == nil && mixed {
+		err = &keystore.Error{Err: keystore.ErrTampered, Detail: "it does not keep names as it says that it does: look who has changed it"}
+	}
+	return err
+}
+
 // labelKey is the place that the label of a tag is sealed for: it opens beside no other.
 func labelKey(kind keystore.Kind, tag string) keystore.RecordKey {
 	return keystore.RecordKey{Kind: keystore.KindMeta, Name: "label " + string(kind) + " " + tag}

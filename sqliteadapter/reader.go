@@ -25,6 +25,8 @@ type reader struct {
 
 	stale bool // an Update came between: what is read from now on is of another state
 	keyed bool // the key was needed
+
+	held keystore.Sealer // of the key before a writer, who asks nobody under the store's lock; else nil
 }
 
 var errStale = &keystore.Error{Err: keystore.ErrBusy, Detail: "the store has changed while it was read"}
@@ -132,6 +134,9 @@ func (r *reader) get(sealer keystore.Sealer, k keystore.RecordKey) ([]byte, erro
 // sealer returns the Sealer of this snapshot's key, which may have to be waited for.
 func (r *reader) sealer() (keystore.Sealer, error) {
 	r.keyed = true
+	if r.held != nil {
+		return r.held, nil
+	}
 	return r.a.keys.Sealer(r.ctx, r.state)
 }
 

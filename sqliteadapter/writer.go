@@ -14,9 +14,8 @@ import (
 // writer is a reader with changes that are yet to be made.
 type writer struct {
 	reader
-	found keystore.Sealer // of the key that was found; nil if there was no store
-	now   keystore.Sealer // of the key now; differs after SetHeader
-	set   keystore.Header // by SetHeader
+	now keystore.Sealer // of the key now; differs from the reader's after SetHeader
+	set keystore.Header // by SetHeader
 
 	edits   map[keystore.RecordKey]*change
 	rekeyed bool // SetHeader was called
@@ -32,7 +31,8 @@ type change struct {
 }
 
 func newWriter(r *reader, sealer keystore.Sealer) *writer {
-	w := &writer{reader: *r, found: sealer, now: sealer, edits: make(map[keystore.RecordKey]*change)}
+	w := &writer{reader: *r, now: sealer, edits: make(map[keystore.RecordKey]*change)}
+	w.held = sealer
 	if r.src == nil {
 		w.hashed = r.a.opts.HideNames
 	}
@@ -76,7 +76,7 @@ func (w *writer) Get(k keystore.RecordKey) ([]byte, error) {
 	case c != nil || w.src == nil:
 		return nil, w.about(keystore.ErrNotFound, k)
 	}
-	return w.get(w.found, k)
+	return w.get(w.held, k)
 }
 
 // Sealed implements keystore.SealedReader.
@@ -87,7 +87,7 @@ func (w *writer) Sealed(k keystore.RecordKey) ([]byte, error) {
 	if w.edits[k] != nil || w.src == nil {
 		return nil, w.about(keystore.ErrNotFound, k)
 	}
-	sealed, err := w.stored(w.found, k)
+	sealed, err := w.stored(w.held, k)
 	return sealed, w.about(err, k)
 }
 
@@ -130,7 +130,7 @@ func (w *writer) putLabel(k keystore.RecordKey, c *change) (err error) {
 		return nil
 	}
 	if c.at == c.was && w.src != nil {
-		if _, err = w.stored(w.found, k); !errors.Is(err, keystore.ErrNotFound) && !damaged(err) {
+		if _, err = w.stored(w.held, k); !errors.Is(err, keystore.ErrNotFound) && !damaged(err) {
 			return err
 		}
 	}
@@ -144,8 +144,8 @@ func (w *writer) newChange(k keystore.RecordKey) (c *change, err error) {
 		return nil, err
 	}
 	c.was = c.at
-	if w.rekeyed && w.found != nil {
-		c.was, err = w.placeOf(w.found, k)
+	if w.rekeyed && w.held != nil {
+		c.was, err = w.placeOf(w.held, k)
 	}
 	return c, err
 }

@@ -1,0 +1,51 @@
+package sqliteadapter
+
+import (
+	"context"
+	"testing"
+
+	"github.com/globus-keys/globus-keys/keystore"
+)
+
+// TestTurnedNamesAreRefused: a store whose row says that names are kept in the other way
+// is not taken for an empty one.
+func TestTurnedNamesAreRefused(t *testing.T) {
+	for mode, says := range map[string]string{"WAL": "hashed", "hidden": "clear"} {
+		t.Run(mode, func(t *testing.T) {
+			s := newSite(t, mode)
+			ok(t, "Close", s.made(t).Close())
+			by("UPDATE store SET names = '"+says+"'")(t, s)
+			s.mode = "WAL" // whose option asks for nothing
+			a := s.open(t)
+			_, err := read(t.Context(), a)
+			fails(t, "a list", err, keystore.ErrTampered, s.path)
+			_, err = get(t.Context(), a, "one")
+			fails(t, "a read", err, keystore.ErrTampered, s.path)
+			fails(t, "a put", put(t.Context(), a, "new", "x"), keystore.ErrTampered, s.path)
+		})
+	}
+}
+
+// TestWriterAsksForNoKey: in an Update, under the store's lock, names are listed with the
+// key that it has begun with, whatever calls beside it have asked for meanwhile.
+func TestWriterAsksForNoKey(t *testing.T) {
+	s := newSite(t, "hidden")
+	s.made(t)
+	asked := 0
+	a := s.openWith(t, func(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
+		asked++
+		return s.keys.unseal(ctx, h, meta)
+	})
+	ok(t, "Update", a.Update(t.Context(), func(w keystore.Writer) error {
+		a.keys.Forget() // a View that still reads what was there before a rekey asks for that key
+		listed := 0
+		for _, err := range w.Keys(keystore.KindToken) {
+			ok(t, "Keys", err)
+			listed++
+		}
+		if listed != len(base) || asked != 1 {
+			t.Errorf("%d names were listed, and the key was asked for %d times", listed, asked)
+		}
+		return nil
+	}))
+}
