@@ -18,13 +18,8 @@ func (s *Store) Contents(ctx context.Context, namespaces ...string) ([]Content, 
 			return &Error{Err: ErrNotFound, Detail: "there is no store yet"}
 		}
 		for _, kind := range []Kind{KindToken, KindConfig, KindAccount} {
-			for key, err := range r.Keys(kind, namespaces...) {
-				if err != nil {
-					return err
-				}
-				if err := collect(r, key, found); err != nil {
-					return err
-				}
+			if err := collectAll(r, kind, namespaces, found); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -37,6 +32,23 @@ func (s *Store) Contents(ctx context.Context, namespaces ...string) ([]Content, 
 		contents = append(contents, *found[namespace])
 	}
 	return contents, nil
+}
+
+func collectAll(r Reader, kind Kind, namespaces []string, found map[string]*Content) error {
+	listed := 0
+	for key, err := range r.Keys(kind, namespaces...) {
+		if err != nil {
+			return err
+		}
+		if err := collect(r, key, found); err != nil {
+			return err
+		}
+		listed++
+	}
+	if len(namespaces) > 0 { // nothing tells which one a record is of that has lost its name
+		return nil
+	}
+	return Unlisted(r, kind, listed)
 }
 
 // collect adds the record at key to the content of its namespace.

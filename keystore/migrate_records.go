@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"slices"
 
@@ -372,26 +371,18 @@ func (s *Store) after(ctx context.Context, kind Kind, last RecordKey) (keys []Re
 	return keys, annotate(err, "list", RecordKey{})
 }
 
-// allListed reports ErrTampered if there are records whose names, which are hidden, are
-// damaged: Keys passes them over.
+// allListed reports ErrTampered if there are records that Keys passes over.
 func allListed(r Reader) error {
-	counter, ok := r.(Counter)
-	if !ok {
-		return nil
-	}
 	for _, kind := range migratedKinds {
-		n, err := counter.Count(kind)
-		if err != nil {
-			return err
-		}
+		listed := 0
 		for _, err := range r.Keys(kind) {
 			if err != nil {
 				return err
 			}
-			n--
+			listed++
 		}
-		if n > 0 {
-			return &Error{Err: ErrTampered, Detail: fmt.Sprintf("%d records of the source are damaged so that nothing tells what they are, and were passed over", n)}
+		if err := Unlisted(r, kind, listed); err != nil {
+			return err
 		}
 	}
 	return nil

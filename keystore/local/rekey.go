@@ -366,13 +366,8 @@ func (r *rekeying) apply(w keystore.Writer) error {
 		return err
 	}
 	for _, kind := range keystore.Kinds() {
-		for key, err := range w.Keys(kind) {
-			if err != nil {
-				return err
-			}
-			if err := rewrite(w, key, meta); err != nil {
-				return err
-			}
+		if err := rewriteAll(w, kind, meta); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -403,17 +398,6 @@ func (r *rekeying) retired() []seal.Retired {
 		list = append(list, seal.Retired{Kind: slot.Kind, Name: slot.Name, At: r.now().Unix()})
 	}
 	return list
-}
-
-func rewrite(w keystore.Writer, key keystore.RecordKey, meta []byte) error {
-	if key == keystore.MetaKey {
-		return w.Put(key, meta)
-	}
-	payload, err := w.Get(key)
-	if err != nil {
-		return err
-	}
-	return w.Put(key, payload)
 }
 
 // Recovery returns the recovery recipients of the store.
