@@ -42,7 +42,7 @@ func deserialize(c driver.Conn, data []byte) error {
 func explain(err error) error {
 	var e sqlite3.Error
 	if !errors.As(err, &e) {
-		return err
+		return unquoted(err)
 	}
 	about := func(sentinel error, detail string) error {
 		if e.SystemErrno != 0 {

@@ -49,3 +49,23 @@ func TestWriterAsksForNoKey(t *testing.T) {
 		return nil
 	}))
 }
+
+// TestNamesOutOfOrderAreRefused: an index that is not in the order that its table says
+// would show some names twice, and others never, and could be read for ever.
+func TestNamesOutOfOrderAreRefused(t *testing.T) {
+	for _, mode := range []string{"WAL", "hidden"} {
+		t.Run(mode, func(t *testing.T) {
+			s := newSite(t, mode)
+			a := s.open(t)
+			ok(t, "create", makeStore(t.Context(), a, map[string]string{"a": "1", "B": "2", "c": "3"}))
+			ok(t, "Close", a.Close())
+			by("PRAGMA writable_schema = ON; CREATE TEMP TABLE was AS SELECT sql FROM sqlite_schema WHERE name = 'records';"+
+				"ALTER TABLE records RENAME TO r; CREATE TABLE records (kind TEXT, namespace TEXT, name TEXT, label BLOB, age BLOB, UNIQUE (kind, namespace, name DESC));"+
+				"INSERT INTO records SELECT * FROM r; DROP TABLE r;"+
+				"UPDATE sqlite_schema SET sql = (SELECT sql FROM was) WHERE name = 'records'")(t, s)
+			b := s.open(t)
+			_, err := read(t.Context(), b)
+			fails(t, "a list", err, keystore.ErrCorrupt, s.path)
+		})
+	}
+}

@@ -140,6 +140,7 @@ func (r *reader) openLabels(kind keystore.Kind) (keys []keystore.RecordKey, bad 
 func (r *reader) labels(kind keystore.Kind, after string) (tags []string, labels [][]byte, err error) {
 	err = patiently(r.ctx, r.a.opts.patience, func() error {
 		tags, labels = nil, nil
+		last := after
 		return r.each(selectLabels, []any{string(kind), after, pageSize}, func(rows *sql.Rows) error {
 			var changes int64
 			var tag sql.NullString
@@ -147,10 +148,14 @@ func (r *reader) labels(kind keystore.Kind, after string) (tags []string, labels
 			if err := rows.Scan(&changes, &tag, &l); err != nil {
 				return err
 			}
-			if tag.Valid {
-				tags, labels = append(tags, tag.String), append(labels, l)
+			if err := r.unchanged(changes); err != nil || !tag.Valid {
+				return err
 			}
-			return r.unchanged(changes)
+			if tag.String <= last {
+				return errOrder
+			}
+			tags, labels, last = append(tags, tag.String), append(labels, l), tag.String
+			return nil
 		})
 	})
 	return tags, labels, err

@@ -29,6 +29,10 @@ type reader struct {
 	held keystore.Sealer // of the key before a writer, who asks nobody under the store's lock; else nil
 }
 
+// errOrder says that names do not come in the order of their index: they could come for
+// ever.
+var errOrder = corrupt("its names are out of order")
+
 var errStale = &keystore.Error{Err: keystore.ErrBusy, Detail: "the store has changed while it was read"}
 
 const (
@@ -257,16 +261,22 @@ func (r *reader) listed(kind keystore.Kind, query, namespace, name string, yield
 func (r *reader) page(kind keystore.Kind, query, namespace, name string) (keys []keystore.RecordKey, err error) {
 	err = patiently(r.ctx, r.a.opts.patience, func() error {
 		keys = keys[:0]
+		last := keystore.RecordKey{Namespace: namespace, Name: name}
 		return r.each(query, []any{string(kind), namespace, name, pageSize}, func(rows *sql.Rows) error {
 			var changes int64
 			var ns, n sql.NullString
 			if err := rows.Scan(&changes, &ns, &n); err != nil {
 				return err
 			}
-			if n.Valid {
-				keys = append(keys, keystore.RecordKey{Namespace: ns.String, Kind: kind, Name: n.String})
+			if err := r.unchanged(changes); err != nil || !n.Valid {
+				return err
 			}
-			return r.unchanged(changes)
+			k := keystore.RecordKey{Namespace: ns.String, Kind: kind, Name: n.String}
+			if compareKeys(k, last) <= 0 {
+				return errOrder
+			}
+			keys, last = append(keys, k), k
+			return nil
 		})
 	})
 	return keys, err

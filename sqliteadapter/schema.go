@@ -96,6 +96,14 @@ func (l layout) check(known int) error {
 	return nil
 }
 
+// unquoted hides what database/sql quotes: a value that it could not convert.
+func unquoted(err error) error {
+	if err != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
+		return corrupt("a value is not of its type")
+	}
+	return err
+}
+
 func corrupt(detail string) error {
 	return &keystore.Error{Err: keystore.ErrCorrupt, Detail: detail}
 }
