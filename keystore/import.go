@@ -40,6 +40,9 @@ type ImportResult struct {
 	// Newer says of a token that was kept that the file's expires later, or that
 	// the stored one cannot be read: somebody may want the file's.
 	Newer bool
+
+	// Damage is why the stored record cannot be read, if that is why it was kept.
+	Damage error
 }
 
 // Import stores the contents of another program's file, in the namespaces they
@@ -225,7 +228,8 @@ func (i *importer) importToken(c Content, t Token, owner, subject string) error 
 	case errors.Is(err, ErrNotFound):
 		outcome = Imported
 	case unreadable(err) && !i.overwrite:
-		outcome, reason = Kept, "the stored record cannot be read ("+err.Error()+")"
+		i.keepDamaged(key, err)
+		return nil
 	case unreadable(err):
 	case err != nil:
 		return err
@@ -239,8 +243,8 @@ func (i *importer) importToken(c Content, t Token, owner, subject string) error 
 	default:
 		t = t.renewed(prev)
 	}
-	newer := outcome == Kept && (err != nil || t.ExpiresAt.After(prev.ExpiresAt))
-	i.results = append(i.results, ImportResult{key, outcome, reason, newer})
+	newer := outcome == Kept && t.ExpiresAt.After(prev.ExpiresAt)
+	i.results = append(i.results, ImportResult{Key: key, Outcome: outcome, Reason: reason, Newer: newer})
 	if outcome == Kept {
 		return nil
 	}
@@ -271,6 +275,9 @@ func (i *importer) importConfig(name string, text Secret) error {
 		outcome = Imported
 	case err != nil && !unreadable(err):
 		return annotate(err, "", key)
+	case err != nil && !i.overwrite:
+		i.keepDamaged(key, annotate(err, "", key))
+		return nil
 	case err == nil && bytes.Equal(stored, payload):
 		outcome = Unchanged
 	case !i.overwrite:
@@ -281,6 +288,12 @@ func (i *importer) importConfig(name string, text Secret) error {
 		return nil
 	}
 	return i.w.Put(key, payload)
+}
+
+// keepDamaged leaves a record that cannot be read: it may be brought back yet.
+func (i *importer) keepDamaged(key RecordKey, err error) {
+	i.results = append(i.results, ImportResult{Key: key, Outcome: Kept, Reason: "the stored record cannot be read (" + err.Error() + ")",
+		Newer: true, Damage: err})
 }
 
 func (i *importer) tell(key RecordKey, outcome Outcome, reason string) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,6 +84,7 @@ func (i *importing) run(ctx context.Context, args []string) error {
 	}
 	if err == nil {
 		i.nextUnlock()
+		err = answer.damage()
 	}
 	if i.json { // also what was done before an error
 		err = errors.Join(i.printJSON(answer), err)
@@ -198,6 +200,7 @@ func (i *importing) take(ctx context.Context, store *keystore.Store, file *legac
 func (i *importing) tell(done *importedFile, file *legacy.File, results []keystore.ImportResult) {
 	for _, r := range results {
 		done.Records = append(done.Records, importedRecord{r.Key.Namespace, string(r.Key.Kind), r.Key.Name, string(r.Outcome), r.Reason})
+		done.damage = cmp.Or(done.damage, r.Damage)
 	}
 	if i.follow {
 		i.tellFollow(file, results)
@@ -257,11 +260,23 @@ type importAnswer struct {
 	Files  []importedFile `json:"files"`
 }
 
+// damage is the first of the records that were left since they cannot be read.
+func (a importAnswer) damage() error {
+	for _, f := range a.Files {
+		if f.damage != nil {
+			return hinted{fmt.Errorf("not everything was imported: %w", f.damage), "import --overwrite replaces what cannot be read; {} verify shows all of it"}
+		}
+	}
+	return nil
+}
+
 type importedFile struct {
 	Path    string           `json:"path"`
 	Format  string           `json:"format"`
 	Deleted bool             `json:"deleted"`
 	Records []importedRecord `json:"records"`
+
+	damage error // of a record that was left
 }
 
 type importedRecord struct {
