@@ -69,6 +69,7 @@ func locksBusy(s *store) {
 // busy checks that the lock of k is taken.
 func (s *store) busy(k keystore.RecordKey) error {
 	s.Helper()
+	s.view(func(keystore.Reader) error { return nil }) // what takes long the first time
 	ctx, cancel := context.WithTimeout(s.ctx, 200*time.Millisecond)
 	defer cancel()
 	unlock, err := s.LockCredential(ctx, k)
