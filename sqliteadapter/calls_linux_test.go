@@ -23,7 +23,7 @@ func failing(t *testing.T, fault string) {
 		for _, name := range []string{"put and go on", "create"} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				walk(t, newSite(t, mode), name, fault, stride(7), func(s site, acknowledged bool, point string) {
+				walk(t, newSite(t, mode), name, fault, stride(3), func(s site, acknowledged bool, point string) {
 					operations[name].check(t, s, acknowledged, point)
 				})
 			})

@@ -73,7 +73,7 @@ func TestSIGKILLAtEverySystemCall(t *testing.T) {
 		for name, op := range operations {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				walk(t, newSite(t, mode), name, faultcalls.Kill, stride(6), func(s site, acknowledged bool, point string) {
+				walk(t, newSite(t, mode), name, faultcalls.Kill, stride(2), func(s site, acknowledged bool, point string) {
 					op.check(t, s, acknowledged, point)
 				})
 			})

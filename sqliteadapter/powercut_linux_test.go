@@ -131,15 +131,15 @@ func cuts(t *testing.T, mode string, n int) (lost int) {
 	return lost
 }
 
-// TestPowerCutAtSystemCalls kills the process at a call and cuts the power at once: a
+// TestPowerCutAtEverySystemCall kills the process at a call and cuts the power at once: a
 // store that is being made, or gets another key, is old or new.
-func TestPowerCutAtSystemCalls(t *testing.T) {
+func TestPowerCutAtEverySystemCall(t *testing.T) {
 	inBoth(t, func(t *testing.T, mode string) {
 		for _, name := range []string{"create", "rekey"} {
 			t.Run(name, func(t *testing.T) {
 				d := newPowered(t)
 				s := newSite(t, mode)
-				walkIn(t, s, d.fresh, name, faultcalls.Kill, stride(12),
+				walkIn(t, s, d.fresh, name, faultcalls.Kill, stride(6),
 					func(s site, acknowledged bool, point string) {
 						d.cut()
 						d.restart()
