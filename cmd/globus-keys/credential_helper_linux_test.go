@@ -10,8 +10,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/globus-keys/globus-keys/internal/helper"
+	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
 )
 
@@ -110,7 +112,7 @@ func TestHelperKeepsRefreshTokens(t *testing.T) {
 	if a := c.ask("refresh", fmt.Sprintf(`%s,"had":%q`, transferLogin, first.Refresh)); a.Error == nil || a.Error.Code != "login_required" || a.Error.Hint == "" {
 		t.Errorf("%+v", a)
 	}
-	if a := c.ask("logout", transferLogin); !a.Changed || h.issuer.Active(first.Access) {
+	if a := c.ask("logout", transferLogin+`,"had":""`); !a.Changed || h.issuer.Active(first.Access) {
 		t.Errorf("%+v", a)
 	}
 	if a := c.ask("refresh", had); a.Error == nil || a.Error.Code != "login_required" {
@@ -157,7 +159,7 @@ func TestHelperSendsNoRefreshTokenElsewhere(t *testing.T) {
 				c.ask("put", fmt.Sprintf(`"namespace":"DEFAULT","client_id":%q,"records":[{"resource_server":"transfer.api.globus.org","access_token":"fake-access"%s}]`, testClient, more))
 				c.ask("get", transferLogin)
 			}
-			c.ask("logout", transferLogin)
+			c.ask("logout", transferLogin+`,"had":""`)
 			c.end()
 			if got := other.Counts(); got.Posts != 0 || got.Revokes != 0 {
 				t.Errorf("%+v\n%s", got, c.all.String())
@@ -167,6 +169,48 @@ func TestHelperSendsNoRefreshTokenElsewhere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A handle of one person's login gets nothing of another's, in whichever namespace, and
+// does not end his login: programs have handles since before somebody else logged in, and
+// mix up their storages.
+func TestHelperKeepsPersonsApart(t *testing.T) {
+	h := newHome(t, oauthtest.Static)
+	_, store := h.store()
+	put := func(namespace, person string) {
+		t.Helper()
+		err := store.In(namespace).Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{{
+			ResourceServer: "transfer.api.globus.org", IdentityID: person, ExpiresAt: time.Unix(4e9, 0),
+			AccessToken: keystore.NewSecret("fake-access-of-" + person), RefreshToken: keystore.NewSecret("fake-refresh-of-" + person),
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("DEFAULT", "alice")
+	put("second", "bob")
+	c := h.helper()
+	had := fmt.Sprintf(`,"had":%q`, c.record(c.ask("get", transferLogin)).Refresh)
+	second := strings.Replace(transferLogin, "DEFAULT", "second", 1)
+	refused := func(when, login, whose string) {
+		t.Helper()
+		if a := c.ask("refresh", login+had); a.Error == nil || a.Error.Code != "other_account" {
+			t.Errorf("%s: refresh: %+v", when, a)
+		}
+		if a := c.ask("logout", login+had); a.Changed || a.Error != nil {
+			t.Errorf("%s: logout: %+v", when, a)
+		}
+		if got := c.record(c.ask("get", login)); got.Access != "fake-access-of-"+whose {
+			t.Errorf("%s: %+v", when, got)
+		}
+	}
+	refused("in another namespace", second, "bob")
+	if a := c.ask("remove", transferLogin); !a.Changed {
+		t.Errorf("%+v", a)
+	}
+	put("DEFAULT", "carol")
+	refused("after another's login", transferLogin, "carol")
+	c.end()
 }
 
 // A helper that is ended, or whose client is gone, stores what it has spent a refresh

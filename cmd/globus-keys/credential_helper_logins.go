@@ -46,7 +46,14 @@ func (h *helping) get(ctx context.Context, o opened, r helper.Request) (helper.A
 //
 // It may be asked twice. Whoever asks again has the old handle: what the first one
 // brought is given to him then, and no refresh token is spent.
+//
+// A handle of another login is refused: a client that has mixed up its storages, or has
+// had its token since before somebody else logged in, must not go on in his account.
 func (h *helping) renew(ctx context.Context, o opened, r helper.Request) (helper.Answer, error) {
+	if stored, err := o.store.Get(ctx, r.ResourceServer); err == nil && !h.sameLogin(o, stored, r.Had) {
+		return helper.Answer{}, &keystore.Error{Op: "refresh", Err: keystore.ErrSubjectMismatch,
+			Detail: "the handle is of a login of another identity, namespace or store than the one that is there now"}
+	}
 	source := o.source(r.ResourceServer, 0, func(error) {})
 	t, err := source.Get(ctx)
 	if err == nil && h.handle(o, t) == r.Had && t.ExpiresAt.Sub(o.store.Now()) > time.Minute {
@@ -177,8 +184,12 @@ func (h *helping) removeLogin(ctx context.Context, o opened, r helper.Request) (
 	return changed(o.store.Delete(ctx, r.ResourceServer))
 }
 
-// logout revokes both tokens of a login, and then removes it.
+// logout revokes both tokens of a login, and then removes it. If the client has a handle
+// of another login there is nothing to do: that one is not here, or not any more.
 func (h *helping) logout(ctx context.Context, o opened, r helper.Request) (helper.Answer, error) {
+	if stored, err := o.store.Get(ctx, r.ResourceServer); err == nil && r.Had != "" && !h.sameLogin(o, stored, r.Had) {
+		return helper.Answer{}, nil
+	}
 	a, err := changed(oauth.Logout(ctx, o.store, r.ResourceServer, nil))
 	if err != nil {
 		err = o.remedy(err, r.ResourceServer)
@@ -206,10 +217,20 @@ func (h *helping) record(o opened, t keystore.Token) (helper.Answer, error) {
 const handlePrefix = "globus-keys:"
 
 // handle stands for the refresh token of a login while it has this access token. It
-// is no secret, and of no use but to who asks for another one.
+// is no secret, and of no use but to who asks for another one. Its first part stays the
+// same as long as the login is the same person's.
 func (h *helping) handle(o opened, t keystore.Token) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", h.place.String(), o.store.Namespace(), t.ResourceServer, t.AccessToken.Reveal()))
-	return handlePrefix + base64.RawURLEncoding.EncodeToString(sum[:16]) + ":" + t.ResourceServer
+	whose := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", h.place.String(), o.store.Namespace(), t.ResourceServer, t.IdentityID))
+	which := sha256.Sum256(fmt.Appendf(whose[:], " %q", t.AccessToken.Reveal()))
+	mark := append(whose[:6:6], which[:10]...)
+	return handlePrefix + base64.RawURLEncoding.EncodeToString(mark) + ":" + t.ResourceServer
+}
+
+// sameLogin reports whether a handle is of this login, with whichever access token.
+func (h *helping) sameLogin(o opened, t keystore.Token, handle string) bool {
+	const whose = len(handlePrefix) + 8 // six bytes
+	own := h.handle(o, t)
+	return len(handle) == len(own) && handle[:whose] == own[:whose]
 }
 
 // malformed is the error of a record that a client has made, and not the store.

@@ -189,6 +189,16 @@ func TestDeadLoginOfAUserApp(t *testing.T) {
 	p.start("end").end() // what is over can be logged out
 }
 
+// Who asks the issuer about what it has in place of a refresh token does not end the
+// login by that; who revokes it does.
+func TestQuestionAboutAHandle(t *testing.T) {
+	p := newPython(t, oauthtest.Static)
+	p.expired()
+	if got := p.start("ask_about").end(); !slices.Equal(got, []string{"transfer.api.globus.org", ""}) {
+		t.Errorf("it says %q", got)
+	}
+}
+
 // 16 processes with one expired token: one refresh, and all have its token.
 func TestOneRefreshForAllOfPython(t *testing.T) {
 	p := newPython(t, oauthtest.Rotating)

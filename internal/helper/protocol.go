@@ -44,7 +44,7 @@ var fields = map[string][]string{
 	"put":           {"namespace", "client_id", "records"},
 	"remove":        {"namespace", "resource_server"},
 	"refresh":       {"namespace", "resource_server", "had"},
-	"logout":        {"namespace", "resource_server"},
+	"logout":        {"namespace", "resource_server", "had"},
 	"namespaces":    {"include_config"},
 	"config-get":    {"namespace", "name"},
 	"config-put":    {"namespace", "name", "value"},

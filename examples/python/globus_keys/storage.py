@@ -139,9 +139,13 @@ class GlobusKeysStorage(TokenStorage):
         answer = self._ask("refresh", resource_server=resource_server, had=handle)
         return _token_data(answer["record"])
 
-    def revoke_token_data(self, resource_server: str) -> bool:
-        """Revoke both tokens of a login at its issuer, and remove it."""
-        return "changed" in self._ask("logout", resource_server=resource_server)
+    def revoke_token_data(self, resource_server: str, handle: str = "") -> bool:
+        """Revoke both tokens of a login at its issuer, and remove it.
+
+        With a handle only the login that it is of, not that of somebody else.
+        """
+        answer = self._ask("logout", resource_server=resource_server, had=handle)
+        return "changed" in answer
 
     def iter_namespaces(
         self, *, include_config_namespaces: bool = False

@@ -24,7 +24,8 @@ def through_helper(
 ) -> None:
     """Have the helper do what a client asks of the token endpoint with a handle.
 
-    What it asks with anything else, such as the code of a login, goes on its way.
+    What it asks with anything else, such as the code of a login, goes on its way, and
+    so does a question about a handle, which nobody there knows.
     """
     url = login_client.base_url.rstrip("/") + "/v2/oauth2/token"
     session = login_client.transport.session
@@ -45,12 +46,12 @@ class _HelperAdapter(BaseAdapter):
     def send(
         self, request: requests.PreparedRequest, *args: t.Any, **kwargs: t.Any
     ) -> requests.Response:
-        form = _form(request)
-        if handle := _handle(form, "refresh_token"):
+        path = urllib.parse.urlsplit(request.url or "").path.rstrip("/")
+        if path.endswith("/token") and (handle := _handle(request, "refresh_token")):
             data = self.storage.refresh_token_data(_resource_server(handle), handle)
             return _response(request, _token_response(data))
-        if handle := _handle(form, "token"):
-            self.storage.revoke_token_data(_resource_server(handle))
+        if path.endswith("/token/revoke") and (handle := _handle(request, "token")):
+            self.storage.revoke_token_data(_resource_server(handle), handle)
             return _response(request, {"active": False})
         return self.others.send(request, *args, **kwargs)
 
@@ -64,8 +65,8 @@ def _form(request: requests.PreparedRequest) -> dict[str, list[str]]:
     return urllib.parse.parse_qs(text)
 
 
-def _handle(form: dict[str, list[str]], field: str) -> str | None:
-    value = form.get(field, [""])[0]
+def _handle(request: requests.PreparedRequest, field: str) -> str | None:
+    value = _form(request).get(field, [""])[0]
     return value if value.startswith(HANDLE) else None
 
 

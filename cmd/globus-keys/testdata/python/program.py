@@ -126,6 +126,20 @@ def login_client():
     return login, storage
 
 
+def ask_about():
+    """Asks the issuer about a handle, and does not log out by that."""
+    login, storage = login_client()
+    handle = storage.get_token_data_by_resource_server()[TRANSFER].refresh_token
+    for what in "introspect", "validate":
+        try:
+            login.post(f"/v2/oauth2/token/{what}", data={"token": handle}, encoding="form")
+        except globus_sdk.AuthAPIError:
+            pass
+    say(*storage.get_token_data_by_resource_server())
+    login.oauth2_revoke_token(handle)
+    say(*storage.get_token_data_by_resource_server())
+
+
 def processes(names, work):
     """Each name a process, which all begin when all are ready. It fails if one does."""
     ready, go = os.pipe()
