@@ -40,15 +40,15 @@ func (s *Store) reserve(ctx context.Context, sealer Sealer, keys ...RecordKey) (
 }
 
 // announced is a Writer to which the announcement has said what is missing. An adapter
-// may open all records to tell that one is not there under another name, and so needs
-// a key that may be gone by now.
+// may open all records to tell that one is not there under another name, or to list names
+// that it hides, and so needs a key that may be gone by now.
 type announced struct{ Writer }
 
 func (w announced) Get(k RecordKey) ([]byte, error) {
 	if k.Kind != KindAccount {
 		return w.Writer.Get(k)
 	}
-	there, err := has(w.Writer, k.Kind, k.Namespace)
+	there, err := w.there(k)
 	switch {
 	case err != nil:
 		return nil, err
@@ -56,6 +56,19 @@ func (w announced) Get(k RecordKey) ([]byte, error) {
 		return nil, ErrNotFound
 	}
 	return w.Writer.Get(k)
+}
+
+// there reports whether k has a record, without a key but what is reserved.
+func (w announced) there(k RecordKey) (bool, error) {
+	sealed, ok := w.Writer.(SealedReader)
+	if !ok {
+		return has(w.Writer, k.Kind, k.Namespace)
+	}
+	_, err := sealed.Sealed(k)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // has reports whether a namespace has a record of this kind.
