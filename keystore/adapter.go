@@ -277,6 +277,13 @@ type PagedReader interface {
 	KeysAfter(kind Kind, namespace, name string) iter.Seq2[RecordKey, error]
 }
 
+// NamespaceReader is a Reader that finds its namespaces without listing what they hold.
+type NamespaceReader interface {
+	Reader
+	// Namespaces returns the namespaces that hold a record of kind, in any order.
+	Namespaces(kind Kind) ([]string, error)
+}
+
 // Counter is a Reader that counts records without their names, which a store may hide:
 // then Keys needs the key, and Count does not.
 type Counter interface {

@@ -203,12 +203,15 @@ func (i *importer) taken() bool {
 // displace makes room for another account's login, unless something of the old
 // account would remain beside it.
 func (i *importer) displace(response TokenResponse) error {
+	covered := make(map[string]bool)
+	for _, t := range response.Tokens {
+		covered[t.ResourceServer] = true
+	}
 	for key, err := range i.w.Keys(KindToken, i.namespace) {
 		if err != nil {
 			return err
 		}
-		covered := slices.ContainsFunc(response.Tokens, func(t Token) bool { return t.ResourceServer == key.Name })
-		if !covered {
+		if !covered[key.Name] {
 			return &Error{Key: key, Err: ErrSubjectMismatch,
 				Detail: "it would remain beside another account's login"}
 		}

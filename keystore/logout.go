@@ -90,8 +90,8 @@ func (s *Store) revoke(ctx context.Context, key RecordKey, revoke func(context.C
 	return stored, revoke(ctx, t)
 }
 
-// unspool removes what the spool has of a login that is gone. It needs no key.
-func (s *Store) unspool(ctx context.Context, key RecordKey) {
+// unspool removes what the spool has of logins that are gone. It needs no key.
+func (s *Store) unspool(ctx context.Context, keys ...RecordKey) {
 	if s.spool == nil {
 		return
 	}
@@ -100,10 +100,13 @@ func (s *Store) unspool(ctx context.Context, key RecordKey) {
 		id = r.Header().StoreID
 		return nil
 	})
-	if err == nil {
-		err = s.spool.Remove(ctx, id, pendingKey(key))
-	}
-	if err != nil {
-		s.warn(annotate(err, "log out", key))
+	for _, key := range keys {
+		if err == nil {
+			err = s.spool.Remove(ctx, id, pendingKey(key))
+		}
+		if err != nil {
+			s.warn(annotate(err, "log out", key))
+			return
+		}
 	}
 }

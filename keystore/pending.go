@@ -62,19 +62,21 @@ func (p pending) after(found pending) pending {
 	return p
 }
 
-// Refused returns when the issuer said that the login's refresh token is dead, which
-// only a new login mends. Zero: it has not said so. ErrNotFound if there is no login.
-func (s *Store) Refused(ctx context.Context, resourceServer string) (time.Time, error) {
+// Look is Get, and says when the issuer said that the login's refresh token is dead,
+// which only a new login mends. Zero: it has not said so.
+func (s *Store) Look(ctx context.Context, resourceServer string) (t Token, refused time.Time, err error) {
 	key := s.token(resourceServer)
-	var when time.Time
-	err := s.view(ctx, "get", key, func(r Reader) error {
-		t, p, err := readLogin(r, key)
+	err = s.view(ctx, "get", key, func(r Reader) error {
+		var p pending
+		var err error
+		t, p, err = readLogin(r, key)
+		refused = time.Time{}
 		if err == nil && p.Spent == fingerprint(t.RefreshToken) {
-			when = at(p.Refused)
+			refused = at(p.Refused)
 		}
 		return err
 	})
-	return when, err
+	return t, refused, err
 }
 
 // readLogin returns a token, and the record of a refresh that was begun and not

@@ -268,7 +268,7 @@ func TestDeadRefreshTokenIsNoted(t *testing.T) {
 	s, i := expired(t, memory.New())
 	refused := func() bool {
 		t.Helper()
-		at, err := s.Refused(t.Context(), "rs")
+		_, at, err := s.Look(t.Context(), "rs")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -293,7 +293,7 @@ func TestDeadRefreshTokenIsNoted(t *testing.T) {
 	if refused() {
 		t.Error("a new login is taken for the dead one")
 	}
-	if _, err := s.Refused(t.Context(), "other"); !errors.Is(err, keystore.ErrNotFound) {
+	if _, _, err := s.Look(t.Context(), "other"); !errors.Is(err, keystore.ErrNotFound) {
 		t.Errorf("no login: %v", err)
 	}
 }

@@ -235,7 +235,7 @@ func TestLockedWhileALoginIsRefused(t *testing.T) {
 		t.Errorf("%v, want ErrLoginRequired", err)
 	}
 	l.locked.Store(false)
-	if when, err := l.store().Refused(t.Context(), "rs"); err != nil || when.IsZero() {
+	if _, when, err := l.store().Look(t.Context(), "rs"); err != nil || when.IsZero() {
 		t.Errorf("the refusal is not noted: %v, %v", when, err)
 	}
 }

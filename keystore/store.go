@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/globus-keys/globus-keys/internal/erase"
@@ -186,15 +187,30 @@ func (s *Store) All(ctx context.Context) iter.Seq2[Token, error] {
 	}
 }
 
-// Delete removes the token of one resource server, here only: it stays valid
-// at its issuer until it is revoked or expires. ErrNotFound if there is none.
-func (s *Store) Delete(ctx context.Context, resourceServer string) error {
-	key := s.token(resourceServer)
-	err := s.delete(ctx, key, pendingKey(key))
-	if err == nil {
-		s.unspool(ctx, key)
+// Delete removes the token of a resource server, or of several, all or none, here
+// only: they stay valid at their issuer until they are revoked or expire. ErrNotFound if
+// there is none for one of them.
+func (s *Store) Delete(ctx context.Context, resourceServer string, more ...string) error {
+	var keys []RecordKey
+	for _, rs := range slices.Compact(slices.Sorted(slices.Values(append(more, resourceServer)))) {
+		key := s.token(rs)
+		if err := key.Check(); err != nil {
+			return annotate(err, "delete", key)
+		}
+		keys = append(keys, key)
 	}
-	return err
+	err := s.adapter.Update(ctx, func(w Writer) error {
+		for _, key := range keys {
+			if err := remove(w, key, pendingKey(key)); err != nil {
+				return annotate(err, "", key)
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		s.unspool(ctx, keys...)
+	}
+	return annotate(err, "delete", keys[0])
 }
 
 // Namespaces returns the names of the namespaces that hold records of one of
@@ -205,15 +221,29 @@ func (s *Store) Namespaces(ctx context.Context, kinds ...Kind) ([]string, error)
 	}
 	found := make(map[string]bool)
 	for _, kind := range kinds {
-		keys, err := s.keys(ctx, kind)
+		err := s.adapter.View(ctx, func(r Reader) error { return namespacesOf(r, kind, found) })
 		if err != nil {
-			return nil, err
-		}
-		for _, key := range keys {
-			found[key.Namespace] = true
+			return nil, annotate(err, "list", RecordKey{})
 		}
 	}
 	return sorted(found), nil
+}
+
+func namespacesOf(r Reader, kind Kind, found map[string]bool) error {
+	if lister, ok := r.(NamespaceReader); ok {
+		names, err := lister.Namespaces(kind)
+		for _, name := range names {
+			found[name] = true
+		}
+		return err
+	}
+	for key, err := range r.Keys(kind) {
+		if err != nil {
+			return err
+		}
+		found[key.Namespace] = true
+	}
+	return nil
 }
 
 func (s *Store) put(w Writer, warn func(error), response TokenResponse) error {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/globus-keys/globus-keys/internal/sqliteuri"
@@ -21,8 +22,9 @@ import (
 // is retired is closed when the last call that uses it has ended.
 type database struct {
 	*sql.DB
-	wal      bool          // others read on while a transaction is open
-	patience time.Duration // with other programs that hold SQLite's own locks
+	wal      bool                 // others read on while a transaction is open
+	patience time.Duration        // with other programs that hold SQLite's own locks
+	last     atomic.Pointer[said] // what the store has said of itself; nil: nothing yet
 
 	mu      sync.Mutex
 	users   int  // calls; guarded by mu

@@ -90,8 +90,9 @@ func (a *Adapter) letGo() error {
 type disk struct {
 	a *Adapter
 	storefile.Place
-	info fs.FileInfo // of the file, as it was opened
-	db   *database   // nil: not open
+	info  fs.FileInfo // of the file, as it was opened
+	db    *database   // nil: not open
+	noted bool        // the lock directory has the store's id
 }
 
 // sidecars are what SQLite adds to a database's name for the files that it keeps beside
@@ -126,7 +127,7 @@ func (d *disk) database(ctx context.Context) (*database, error) {
 	}
 	d.a.mu.Lock()
 	defer d.a.mu.Unlock()
-	d.a.disk = &disk{a: d.a, Place: d.Place, info: info, db: db}
+	d.a.disk = &disk{a: d.a, Place: d.Place, info: info, db: db, noted: remembered != ""}
 	db.use()
 	return db, nil
 }
@@ -234,7 +235,9 @@ func (d *disk) clearSidecars(path string) error {
 // committed notes which store is here. What was removed stays in the -wal until that is
 // emptied, which is tried at once: a reader beside us is no error.
 func (d *disk) committed(db *database, w *writer) {
-	d.Remember(w.header().StoreID)
+	if !d.noted {
+		d.Remember(w.header().StoreID)
+	}
 	if w.retires && db != nil {
 		db.checkpoint()
 	}

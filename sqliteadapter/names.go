@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/globus-keys/globus-keys/keystore"
@@ -106,6 +107,19 @@ func (r *reader) hiddenKeys(kind keystore.Kind, namespaces []string, yield func(
 			return
 		}
 	}
+}
+
+// namespacesOf are those of keys, which are sorted.
+func namespacesOf(keys iter.Seq2[keystore.RecordKey, error]) (found []string, err error) {
+	for k, err := range keys {
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 || found[len(found)-1] != k.Namespace {
+			found = append(found, k.Namespace)
+		}
+	}
+	return found, nil
 }
 
 // openLabels returns the keys of a kind, sorted, and what is wrong with the rest.

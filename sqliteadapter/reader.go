@@ -16,17 +16,22 @@ import (
 // reader is a snapshot: what the database held when its store had had so many changes.
 // Each read is a statement of its own, which says how many it has had by then.
 type reader struct {
-	ctx     context.Context
-	a       *Adapter
-	src     source // nil: there is no store
-	state   sealers.State
-	hashed  bool // names are
-	changes int64
+	ctx context.Context
+	a   *Adapter
+	src source // nil: there is no store
+	said
 
 	stale bool // an Update came between: what is read from now on is of another state
 	keyed bool // the key was needed
 
 	held keystore.Sealer // of the key before a writer, who asks nobody under the store's lock; else nil
+}
+
+// said is what a store says of itself.
+type said struct {
+	changes int64
+	state   sealers.State
+	hashed  bool // names are
 }
 
 // errOrder says that names do not come in the order of their index: they could come for
@@ -38,8 +43,12 @@ var errStale = &keystore.Error{Err: keystore.ErrBusy, Detail: "the store has cha
 const (
 	selectStore = `SELECT s.id, s.slots, s.names, s.changes, r.age FROM store s
 		LEFT JOIN records r ON r.kind = 'meta' AND r.namespace = '' AND r.name = 'store'`
-	selectRecord = `SELECT s.changes, r.age FROM store s
-		LEFT JOIN records r ON r.kind = ? AND r.namespace = ? AND r.name = ?`
+	selectChanges = `SELECT changes FROM store`
+	// Not a join: that takes twice the time.
+	selectRecord = `SELECT (SELECT changes FROM store),
+		(SELECT age FROM records WHERE kind = ? AND namespace = ? AND name = ?)`
+	nextNamespace = `SELECT (SELECT changes FROM store),
+		(SELECT min(namespace) FROM records WHERE kind = ? AND namespace > ?)`
 	countRecords = `SELECT s.changes, (SELECT count(*) FROM records WHERE kind = ?) FROM store s`
 )
 
@@ -51,21 +60,40 @@ func (a *Adapter) read(ctx context.Context, db *database) (*reader, error) {
 	return a.readFrom(ctx, db, db)
 }
 
+// readFrom believes what it was told last until the store has had another change, which
+// is told three times as fast as all of it.
 func (a *Adapter) readFrom(ctx context.Context, db *database, src source) (*reader, error) {
 	r := &reader{ctx: ctx, a: a, src: src}
+	if last := db.last.Load(); last != nil {
+		var changes int64
+		err := r.ask(selectChanges, nil, &changes)
+		if err == nil && changes == last.changes {
+			r.said = *last
+			return r, nil
+		}
+	}
+	if err := r.hear(); err != nil {
+		return nil, a.file.About(err)
+	}
+	last := r.said
+	db.last.Store(&last)
+	return r, nil
+}
+
+// hear has the store say what it is.
+func (r *reader) hear() error {
 	var id, slots, names string
 	var meta []byte
 	err := r.ask(selectStore, nil, &id, &slots, &names, &r.changes, &meta)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = corrupt("it does not say which store it is")
+		return corrupt("it does not say which store it is")
 	}
 	if err != nil {
-		return nil, a.file.About(err)
+		return err
 	}
-	r.hashed = names == "hashed"
-	r.state.Meta = string(meta)
+	r.hashed, r.state.Meta = names == "hashed", string(meta)
 	r.state.Header, err = parseHeader(id, slots)
-	return r, a.file.About(err)
+	return err
 }
 
 func parseHeader(id, slots string) (h keystore.Header, err error) {
@@ -190,6 +218,34 @@ func (r *reader) Count(kind keystore.Kind) (int, error) {
 		return 0, r.a.file.About(err)
 	}
 	return n, r.a.file.About(r.unchanged(changes))
+}
+
+// Namespaces implements keystore.NamespaceReader: it skips from one to the next.
+func (r *reader) Namespaces(kind keystore.Kind) ([]string, error) {
+	if r.src == nil {
+		return nil, nil
+	}
+	if r.hides(kind) {
+		return namespacesOf(r.Keys(kind))
+	}
+	var found []string
+	for last := ""; ; {
+		var changes int64
+		var next sql.NullString
+		if err := r.ask(nextNamespace, []any{string(kind), last}, &changes, &next); err != nil {
+			return nil, r.a.file.About(err)
+		}
+		if err := r.unchanged(changes); err != nil || !next.Valid {
+			return found, r.a.file.About(err)
+		}
+		if next.String <= last {
+			return nil, r.a.file.About(errOrder)
+		}
+		last = next.String
+		if (keystore.RecordKey{Namespace: last, Kind: kind, Name: "any"}).Check() == nil {
+			found = append(found, last)
+		}
+	}
 }
 
 func (r *reader) Keys(kind keystore.Kind, namespaces ...string) iter.Seq2[keystore.RecordKey, error] {

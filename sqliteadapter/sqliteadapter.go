@@ -300,6 +300,9 @@ func (a *Adapter) commit(ctx context.Context, g ground, db *database, w *writer)
 	if w.rekeyed {
 		a.keys.Keep(ctx, w.next(), w.now)
 	}
+	if db != nil {
+		db.last.Store(&said{changes: w.changes + 1, state: w.next(), hashed: w.hashed})
+	}
 	g.committed(db, w)
 	return false, nil
 }

@@ -211,6 +211,9 @@ func (w *writer) Keys(kind keystore.Kind, namespaces ...string) iter.Seq2[keysto
 	}
 }
 
+// Namespaces implements keystore.NamespaceReader.
+func (w *writer) Namespaces(kind keystore.Kind) ([]string, error) { return namespacesOf(w.Keys(kind)) }
+
 // KeysAfter implements keystore.PagedReader.
 func (w *writer) KeysAfter(kind keystore.Kind, namespace, name string) iter.Seq2[keystore.RecordKey, error] {
 	return func(yield func(keystore.RecordKey, error) bool) {

@@ -90,11 +90,7 @@ func (a *app) preflight(ctx context.Context, args []string, needed time.Duration
 }
 
 func (o opened) look(ctx context.Context, s *settings.Settings, rs string, needed time.Duration) outlook {
-	t, err := o.store.Get(ctx, rs)
-	if err != nil {
-		return outlook{ResourceServer: rs, err: err}
-	}
-	refused, err := o.store.Refused(ctx, rs)
+	t, refused, err := o.store.Look(ctx, rs)
 	if err != nil {
 		return outlook{ResourceServer: rs, err: err}
 	}

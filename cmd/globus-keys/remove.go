@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/globus-keys/globus-keys/keystore"
-	"github.com/globus-keys/globus-keys/keystore/oauth"
 )
 
 func (a *app) removeCommand() *cobra.Command {
@@ -16,8 +15,8 @@ func (a *app) removeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove RESOURCE_SERVER...|--all|--config NAME",
 		Short: "Remove logins or a configuration value from the store",
-		Long: `Remove logins from the store: those named, or all of the namespace; or one
-configuration value.
+		Long: `Remove logins from the store: those named, or all of the namespace, at once or, if
+one is missing, none; or one configuration value.
 
 The tokens are removed here only: their issuer takes them until they expire or
 are revoked.`,
@@ -31,7 +30,7 @@ are revoked.`,
 			if named != 1 {
 				return usageError{fmt.Errorf("name resource servers, or say --all, or --config NAME")}
 			}
-			return a.remove(cmd.Context(), args, all, config)
+			return a.remove(cmd.Context(), args, config)
 		},
 		ValidArgsFunction: a.completeResourceServers,
 	}
@@ -40,7 +39,7 @@ are revoked.`,
 	return cmd
 }
 
-func (a *app) remove(ctx context.Context, args []string, all bool, config string) error {
+func (a *app) remove(ctx context.Context, args []string, config string) error {
 	p, store, err := a.open()
 	if err != nil {
 		return err
@@ -49,32 +48,34 @@ func (a *app) remove(ctx context.Context, args []string, all bool, config string
 	if config != "" {
 		return opened{a, p, store}.removeConfig(ctx, config)
 	}
-	if all {
-		if args, err = resourceServers(ctx, p.Adapter(), store.Namespace()); err != nil {
-			return err
-		}
-		if len(args) == 0 {
-			a.say("namespace %q holds no logins", store.Namespace())
-			return nil
-		}
+	servers, err := opened{a, p, store}.servers(ctx, args)
+	if err != nil {
+		return err
 	}
-	for _, arg := range args {
-		if err := store.Delete(ctx, oauth.ResourceServer(arg)); err != nil {
-			return err
-		}
-		a.say("removed %q from namespace %q", oauth.ResourceServer(arg), store.Namespace())
+	if len(servers) == 0 {
+		a.say("namespace %q holds no logins", store.Namespace())
+		return nil
+	}
+	if err := store.Delete(ctx, servers[0], servers[1:]...); err != nil {
+		return err
+	}
+	for _, rs := range servers {
+		a.say("removed %q from namespace %q", rs, store.Namespace())
 	}
 	a.say("tokens that were removed here stay valid at their issuer until they expire or are revoked")
 	return nil
 }
 
-func resourceServers(ctx context.Context, adapter keystore.StorageAdapter, namespace string) ([]string, error) {
-	_, keys, err := names(ctx, adapter, keystore.KindToken)
-	var servers []string
-	for _, key := range keys {
-		if key.Namespace == namespace {
+func resourceServers(ctx context.Context, adapter keystore.StorageAdapter, namespace string) (servers []string, err error) {
+	err = adapter.View(ctx, func(r keystore.Reader) error {
+		servers = nil
+		for key, err := range r.Keys(keystore.KindToken, namespace) {
+			if err != nil {
+				return err
+			}
 			servers = append(servers, key.Name)
 		}
-	}
+		return nil
+	})
 	return servers, err
 }

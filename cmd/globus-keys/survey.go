@@ -121,7 +121,7 @@ func (st *storeStatus) login(ctx context.Context, store *keystore.Store, key key
 	if st.Locked {
 		return l, nil
 	}
-	t, err := store.Get(ctx, key.Name)
+	t, refused, err := store.Look(ctx, key.Name)
 	switch {
 	case isLocked(err):
 		st.lock(err)
@@ -132,8 +132,7 @@ func (st *storeStatus) login(ctx context.Context, store *keystore.Store, key key
 	case err != nil:
 		return l, err
 	}
-	refused, err := store.Refused(ctx, key.Name)
-	return describe(l, t, store.Now()).renewing(t, refused), err
+	return describe(l, t, store.Now()).renewing(t, refused), nil
 }
 
 // renewing adds what becomes of a login when its access token is over.
