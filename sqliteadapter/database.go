@@ -25,6 +25,7 @@ type database struct {
 	wal      bool                 // others read on while a transaction is open
 	patience time.Duration        // with other programs that hold SQLite's own locks
 	last     atomic.Pointer[said] // what the store has said of itself; nil: nothing yet
+	shape    *int                 // SQLite's count of changes to the schema when that was looked at; nil: we have made it
 
 	mu      sync.Mutex
 	users   int  // calls; guarded by mu
@@ -285,6 +286,8 @@ func (db *database) upToDate(ctx context.Context, lock func(context.Context) (fu
 }
 
 func (db *database) layout(ctx context.Context) (l layout, err error) {
+	db.shape = new(int)
+	err = patiently(ctx, db.patience, func() error { return explain(db.QueryRowContext(noContext, askShape).Scan(db.shape)) })
 	for query, to := range map[string]*int{
 		"PRAGMA application_id":              &l.application,
 		"PRAGMA user_version":                &l.version,
@@ -297,6 +300,26 @@ func (db *database) layout(ctx context.Context) (l layout, err error) {
 	}
 	l.strange, err = db.strange(ctx, l.version)
 	return l, err
+}
+
+const askShape = "PRAGMA schema_version"
+
+// errReshaped says that the schema is not the one that was looked at: of a later version
+// of this program, or with something planted in it.
+var errReshaped = errors.New("the tables have been changed")
+
+// change is transact for a database that was looked at, if its schema still is the same.
+func (db *database) change(ctx context.Context, fn func(*transaction) error) error {
+	return db.transact(ctx, func(t *transaction) error {
+		var now int
+		if err := t.conn.QueryRowContext(noContext, askShape).Scan(&now); err != nil {
+			return explain(err)
+		}
+		if db.shape != nil && now != *db.shape {
+			return errReshaped
+		}
+		return fn(t)
+	})
 }
 
 // strange counts the objects of a database of this version that are not a store's.

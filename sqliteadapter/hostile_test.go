@@ -69,3 +69,22 @@ func TestNamesOutOfOrderAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestTablesChangedWhileOpen: an Update looks at them anew. What is planted is refused,
+// and what changes nothing, such as VACUUM, is passed over.
+func TestTablesChangedWhileOpen(t *testing.T) {
+	inBoth(t, func(t *testing.T, mode string) {
+		s := newSite(t, mode)
+		a := s.made(t)
+		holds(t, a, base, "at first")
+		by("VACUUM")(t, s)
+		ok(t, "put", put(t.Context(), a, "one", "x"))
+		holds(t, a, with("one", "x"), "after VACUUM")
+		by("CREATE TRIGGER evil BEFORE UPDATE ON records BEGIN SELECT RAISE(IGNORE); END")(t, s)
+		fails(t, "a put that is ignored", put(t.Context(), a, "one", "y"), keystore.ErrTampered, s.path)
+		by("DROP TRIGGER evil; PRAGMA user_version = 99")(t, s)
+		fails(t, "a put into a later version", put(t.Context(), a, "one", "y"), keystore.ErrCorrupt, s.path)
+		by("PRAGMA user_version = 1")(t, s)
+		holds(t, s.open(t), with("one", "x"), "afterwards")
+	})
+}

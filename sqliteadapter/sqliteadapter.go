@@ -286,9 +286,13 @@ func (a *Adapter) commit(ctx context.Context, g ground, db *database, w *writer)
 	if db == nil {
 		err = g.create(ctx, w.apply)
 	} else {
-		err = db.transact(ctx, w.apply)
+		err = db.change(ctx, w.apply)
 	}
-	if errors.Is(err, errChanged) {
+	switch {
+	case errors.Is(err, errReshaped):
+		g.failed() // it is looked at anew
+		return true, nil
+	case errors.Is(err, errChanged):
 		return true, nil
 	}
 	if err != nil {
