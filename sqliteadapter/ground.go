@@ -269,7 +269,11 @@ func (a *Adapter) Reset(ctx context.Context) (string, error) {
 				p.Link(slot.Name, to)
 			}
 		}
-		a.letGo() // with it SQLite empties the -wal, if nobody else has the database open
+		if d := a.open(); d != nil && d.db.use() {
+			d.db.checkpoint() // killed after the first of several moves, the -wal would be lost
+			d.db.leave()
+		}
+		a.letGo()
 	})
 }
 

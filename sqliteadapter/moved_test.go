@@ -113,3 +113,21 @@ func (s site) replace(t testing.TB, data []byte) {
 	}
 	ok(t, "rename", os.Rename(temp, s.path))
 }
+
+// TestResetMovesAWholeDatabase: what others that have it open keep in the -wal is in the
+// database before that is moved, as the -wal would be lost if Reset were killed before it
+// has moved that too.
+func TestResetMovesAWholeDatabase(t *testing.T) {
+	s := newSite(t, "WAL")
+	a, b := s.made(t), s.open(t)
+	holds(t, b, base, "of another who has it open")
+	ok(t, "put", put(t.Context(), a, "one", "x"))
+	moved, err := a.Reset(t.Context())
+	ok(t, "Reset", err)
+	for _, sidecar := range sidecars {
+		if err := os.Remove(filepath.Join(moved, "logins.db"+sidecar)); err != nil && !os.IsNotExist(err) {
+			t.Error(err)
+		}
+	}
+	holds(t, s.at(moved).open(t), with("one", "x"), "without its -wal")
+}
