@@ -191,6 +191,10 @@ func TestHelperKeepsPersonsApart(t *testing.T) {
 	put("second", "bob")
 	c := h.helper()
 	had := fmt.Sprintf(`,"had":%q`, c.record(c.ask("get", transferLogin)).Refresh)
+	renewed := `"namespace":"DEFAULT","client_id":"","records":[{"resource_server":"transfer.api.globus.org","access_token":"fake-access-of-alice","refresh_token":` + had[len(`,"had":`):] + `}]`
+	if a := c.ask("put", renewed); a.Error != nil {
+		t.Errorf("what a refresh has brought, which does not say whose it is: %+v", a.Error)
+	}
 	second := strings.Replace(transferLogin, "DEFAULT", "second", 1)
 	refused := func(when, login, whose string) {
 		t.Helper()

@@ -80,7 +80,7 @@ func (h *helping) put(ctx context.Context, o opened, r helper.Request) (helper.A
 			return helper.Answer{}, malformed(err)
 		}
 		switch known := t.RefreshToken.Reveal(); {
-		case known == h.handle(o, t):
+		case h.sameToken(o, t, known):
 			continue
 		case strings.HasPrefix(known, handlePrefix):
 			return helper.Answer{}, &keystore.Error{Op: "put", Err: keystore.ErrInvalid, Detail: "in place of a refresh token there is the handle of another login"}
@@ -218,19 +218,36 @@ const handlePrefix = "globus-keys:"
 
 // handle stands for the refresh token of a login while it has this access token. It
 // is no secret, and of no use but to who asks for another one. Its first part stays the
-// same as long as the login is the same person's.
+// same as long as the login is the same person's, its second does not say whose it is.
 func (h *helping) handle(o opened, t keystore.Token) string {
-	whose := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", h.place.String(), o.store.Namespace(), t.ResourceServer, t.IdentityID))
-	which := sha256.Sum256(fmt.Appendf(whose[:], " %q", t.AccessToken.Reveal()))
-	mark := append(whose[:6:6], which[:10]...)
+	mark := append(h.mark(o, t, "identity", t.IdentityID)[:6:6], h.mark(o, t, "token", t.AccessToken.Reveal())[:10]...)
 	return handlePrefix + base64.RawURLEncoding.EncodeToString(mark) + ":" + t.ResourceServer
 }
 
-// sameLogin reports whether a handle is of this login, with whichever access token.
-func (h *helping) sameLogin(o opened, t keystore.Token, handle string) bool {
+func (h *helping) mark(o opened, t keystore.Token, of, value string) []byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", h.place.String(), o.store.Namespace(), t.ResourceServer, of, value))
+	return sum[:]
+}
+
+// theSame reports whether a handle is of this login, with whichever access token, and
+// whether it is of this access token, whoever's it is said to be: a refresh does not say.
+func (h *helping) theSame(o opened, t keystore.Token, handle string) (login, token bool) {
 	const whose = len(handlePrefix) + 8 // six bytes
 	own := h.handle(o, t)
-	return len(handle) == len(own) && handle[:whose] == own[:whose]
+	if len(handle) != len(own) {
+		return false, false
+	}
+	return handle[:whose] == own[:whose], handle[whose:] == own[whose:]
+}
+
+func (h *helping) sameLogin(o opened, t keystore.Token, handle string) bool {
+	login, _ := h.theSame(o, t, handle)
+	return login
+}
+
+func (h *helping) sameToken(o opened, t keystore.Token, handle string) bool {
+	_, token := h.theSame(o, t, handle)
+	return token
 }
 
 // malformed is the error of a record that a client has made, and not the store.
