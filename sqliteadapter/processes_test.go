@@ -1,6 +1,7 @@
 package sqliteadapter
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/globus-keys/globus-keys/keystore"
 )
 
 const crowd = 16 // processes
@@ -125,6 +128,29 @@ func TestProcessGoesOnAfterAnotherHasRekeyed(t *testing.T) {
 				}
 				holds(t, s.open(t), with("two", strconv.Itoa(i+2)), "for a third")
 			}
+		})
+	}
+}
+
+// TestRekeyWhileAKeyIsWaitedFor: a writer who has got the key of a store, and then its lock,
+// finds another key, and asks for that: nothing is sealed with the old one.
+func TestRekeyWhileAKeyIsWaitedFor(t *testing.T) {
+	for mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			s := newSite(t, mode)
+			ok(t, "Close", s.made(t).Close())
+			p, asked := s.start(t), 0
+			a := s.openWith(t, func(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
+				if asked++; asked == 1 {
+					p.does("rekey " + slotB)
+				}
+				return s.keys.unseal(ctx, h, meta)
+			})
+			ok(t, "put", put(t.Context(), a, "two", "x"))
+			if asked != 2 {
+				t.Errorf("the key was asked for %d times", asked)
+			}
+			holds(t, s.open(t), with("two", "x"), "afterwards")
 		})
 	}
 }
