@@ -21,21 +21,18 @@ func available() error { return nil }
 
 // connect opens one connection to the database that uri names.
 func connect(uri string) (driver.Conn, error) {
-	c, err := (&sqlite3.SQLiteDriver{}).Open(uri)
+	c, err := open(uri)
 	if err != nil {
 		return nil, err
 	}
-	c.(*sqlite3.SQLiteConn).SetLimit(sqlite3.SQLITE_LIMIT_LENGTH, maxValue)
 	return c, nil
 }
 
 // serialized returns the bytes of the database that c has open, in one state.
-func serialized(c any) ([]byte, error) { return c.(*sqlite3.SQLiteConn).Serialize("main") }
+func serialized(c any) ([]byte, error) { return c.(outside).Serialize("main") }
 
 // deserialize makes data the database that c has open.
-func deserialize(c driver.Conn, data []byte) error {
-	return c.(*sqlite3.SQLiteConn).Deserialize(data, "main")
-}
+func deserialize(c driver.Conn, data []byte) error { return c.(outside).Deserialize(data, "main") }
 
 // explain turns an error of SQLite into one of ours. SQLite's own sentence may quote
 // what the database holds: only the code is told.

@@ -32,7 +32,14 @@ func readable(records int) (keys []keystore.RecordKey) {
 func newStore(t testing.TB, path string, keys ...keystore.RecordKey) *Adapter {
 	t.Helper()
 	a := openStore(t, path)
-	err := a.Update(t.Context(), func(w keystore.Writer) error {
+	if err := found(t, a, keys...); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func found(t testing.TB, a *Adapter, keys ...keystore.RecordKey) error {
+	return a.Update(t.Context(), func(w keystore.Writer) error {
 		if err := w.SetHeader(keystore.Header{StoreID: keystore.StoreID{1}, Slots: []keystore.Slot{{Kind: keystore.SlotPassphrase, Name: "key"}}}); err != nil {
 			return err
 		}
@@ -41,10 +48,6 @@ func newStore(t testing.TB, path string, keys ...keystore.RecordKey) *Adapter {
 		}
 		return putLogins(w, keys)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
 }
 
 func putLogins(w keystore.Writer, keys []keystore.RecordKey) error {
