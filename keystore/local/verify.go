@@ -10,18 +10,34 @@ import (
 )
 
 // Verify checks every record of the store: by its seal, and by age with the
-// store's identity; in the keychain, by reading it. It yields each record with nil or what is wrong with it,
-// from one snapshot. A zero key comes with an error of the whole store, and
-// ends the sequence.
+// store's identity; in the keychain, by reading it. It yields each record with nil or
+// what is wrong with it, from one snapshot, when all have been checked. A zero key comes
+// with an error of the whole store, and ends the sequence.
 func (p *Place) Verify(ctx context.Context) iter.Seq2[keystore.RecordKey, error] {
 	return func(yield func(keystore.RecordKey, error) bool) {
+		var found []verdict
 		err := p.adapter.View(ctx, func(r keystore.Reader) error {
-			return p.verify(ctx, r, yield)
+			found = nil // the snapshot before was disturbed, and so was what it showed
+			return p.verify(ctx, r, func(key keystore.RecordKey, err error) bool {
+				found = append(found, verdict{key, err})
+				return true
+			})
 		})
+		for _, v := range found {
+			if !yield(v.key, v.err) {
+				return
+			}
+		}
 		if err != nil {
 			yield(keystore.RecordKey{}, err)
 		}
 	}
+}
+
+// verdict is what is wrong with a record, or nil.
+type verdict struct {
+	key keystore.RecordKey
+	err error
 }
 
 func (p *Place) verify(ctx context.Context, r keystore.Reader, yield func(keystore.RecordKey, error) bool) error {
