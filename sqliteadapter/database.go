@@ -3,18 +3,12 @@ package sqliteadapter
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/globus-keys/globus-keys/internal/sqliteuri"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -69,10 +63,6 @@ type source interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// noContext is given to SQLite, which does not wait but for what patiently waits for: the
-// driver would start a goroutine for each statement to obey another one.
-var noContext = context.Background()
-
 const (
 	idle     = 4                     // connections that stay open
 	patience = 30 * time.Second      // if nothing else is said
@@ -107,236 +97,6 @@ func patiently(ctx context.Context, limit time.Duration, try func() error) error
 			return err
 		}
 	}
-}
-
-// connector makes connections, each with the same settings.
-type connector struct {
-	uri     string
-	prepare func(connection) error
-}
-
-func (c connector) Driver() driver.Driver { return nil }
-
-func (c connector) Connect(context.Context) (driver.Conn, error) {
-	conn, err := connect(c.uri)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.prepare(connection{conn}); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return conn, nil
-}
-
-// connection is one of the driver's, before it is database/sql's.
-type connection struct{ driver.Conn }
-
-func (c connection) exec(statement string) error {
-	_, err := c.Conn.(driver.ExecerContext).ExecContext(noContext, statement, nil)
-	return err
-}
-
-// ask returns the one value of the one row that query has.
-func (c connection) ask(query string) (string, error) {
-	rows, err := c.Conn.(driver.QueryerContext).QueryContext(noContext, query, nil)
-	if err != nil {
-		return "", err
-	}
-	defer rows.Close()
-	value := make([]driver.Value, len(rows.Columns()))
-	if err := rows.Next(value); err != nil && err != io.EOF {
-		return "", err
-	}
-	return fmt.Sprint(value[0]), nil
-}
-
-// pragmas are the settings of every connection.
-func (o Options) pragmas() []string {
-	all := []string{
-		"secure_delete=ON",        // the driver has it off: what is deleted stays readable
-		"trusted_schema=OFF",      // a schema that somebody has changed calls nothing
-		"cell_size_check=ON",      // damaged pages are found before they are used
-		"temp_store=MEMORY",       // no other files
-		"synchronous=" + o.sync(), // the driver sets NORMAL, which loses acknowledged updates
-	}
-	if runtime.GOOS == "darwin" {
-		all = append(all, "fullfsync=ON", "checkpoint_fullfsync=ON") // fsync leaves data in the disk's cache there
-	}
-	for _, name := range slices.Sorted(maps.Keys(o.Pragmas)) {
-		all = append(all, fmt.Sprintf("%s=%d", name, o.Pragmas[name]))
-	}
-	return all
-}
-
-func (o Options) sync() string {
-	if o.LosesLastUpdatesOnPowerCut {
-		return "NORMAL"
-	}
-	return "FULL"
-}
-
-func (o Options) prepare(c connection) error {
-	for _, p := range o.pragmas() {
-		if err := c.exec("PRAGMA " + p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// openFile opens the database at path, which exists. On a shared disk it is taken out of
-// WAL mode; else it keeps to the mode it was made in.
-func openFile(ctx context.Context, path string, shared bool, o Options) (*database, error) {
-	uri, err := sqliteuri.File(path, fmt.Sprintf("mode=rw&_busy_timeout=%d&_stmt_cache_size=32", timeout))
-	if err != nil {
-		return nil, err
-	}
-	prepare := func(c connection) error { return errors.Join(o.prepare(c), journal(c, shared)) }
-	db := &database{DB: sql.OpenDB(connector{uri, prepare}), patience: o.patience}
-	db.SetMaxIdleConns(idle)
-	var mode string
-	err = patiently(ctx, db.patience, func() error {
-		return explain(db.QueryRowContext(noContext, "PRAGMA journal_mode").Scan(&mode))
-	})
-	if err != nil {
-		db.Close()
-		return nil, err
-	}
-	db.wal = mode == "wal"
-	return db, nil
-}
-
-// journal sets the mode of a connection. WAL is what the file itself says.
-func journal(c connection, shared bool) error {
-	mode, err := c.ask("PRAGMA journal_mode")
-	if err != nil || mode == "wal" && !shared {
-		return err
-	}
-	// Here a power cut could do more harm with synchronous=NORMAL than lose updates.
-	return errors.Join(c.exec("PRAGMA journal_mode=TRUNCATE"), c.exec("PRAGMA synchronous=FULL"))
-}
-
-// makeFile makes the empty file at path a database in which fill has done its part.
-func makeFile(ctx context.Context, path string, rollback bool, o Options, fill func(*transaction) error) error {
-	uri, err := sqliteuri.File(path, fmt.Sprintf("mode=rw&_busy_timeout=%d", timeout))
-	if err != nil {
-		return err
-	}
-	db := &database{DB: sql.OpenDB(connector{uri, o.prepare}), patience: o.patience}
-	defer db.Close()
-	if err := db.make(ctx, fill); err != nil || rollback {
-		return err
-	}
-	_, err = db.ExecContext(noContext, "PRAGMA journal_mode=WAL")
-	return errors.Join(explain(err), explain(db.Close()))
-}
-
-func makeMemory(ctx context.Context, o Options, fill func(*transaction) error) (*database, error) {
-	db := &database{DB: sql.OpenDB(connector{"file::memory:", o.prepare}), patience: o.patience}
-	db.SetMaxOpenConns(1) // each connection has a database of its own
-	db.SetConnMaxLifetime(0)
-	if err := db.make(ctx, fill); err != nil {
-		db.Close()
-		return nil, err
-	}
-	return db, nil
-}
-
-func (db *database) make(ctx context.Context, fill func(*transaction) error) error {
-	return db.transact(ctx, func(t *transaction) error {
-		t.run(fmt.Sprintf("PRAGMA application_id=%d", applicationID))
-		for n, part := range versions(schema) {
-			t.run(part)
-			t.run(fmt.Sprintf("PRAGMA user_version=%d", n+1))
-		}
-		if t.err != nil {
-			return t.err
-		}
-		return fill(t)
-	})
-}
-
-// upToDate checks what the database is, and brings one of an earlier version up to date,
-// under the lock of the store.
-func (db *database) upToDate(ctx context.Context, lock func(context.Context) (func() error, error)) error {
-	known := versions(schema)
-	l, err := db.layout(ctx)
-	if err != nil || l.version == len(known) {
-		return errors.Join(err, l.check(len(known)))
-	}
-	if err := l.check(len(known)); err != nil {
-		return err
-	}
-	unlock, err := lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if l, err = db.layout(ctx); err != nil {
-		return err
-	}
-	return db.transact(ctx, func(t *transaction) error {
-		for n := l.version; n < len(known); n++ {
-			t.run(known[n])
-			t.run(fmt.Sprintf("PRAGMA user_version=%d", n+1))
-		}
-		return t.err
-	})
-}
-
-func (db *database) layout(ctx context.Context) (l layout, err error) {
-	db.shape = new(int)
-	err = patiently(ctx, db.patience, func() error { return explain(db.QueryRowContext(noContext, askShape).Scan(db.shape)) })
-	for query, to := range map[string]*int{
-		"PRAGMA application_id":              &l.application,
-		"PRAGMA user_version":                &l.version,
-		"SELECT count(*) FROM sqlite_schema": &l.tables,
-	} {
-		err = errors.Join(err, patiently(ctx, db.patience, func() error { return explain(db.QueryRowContext(noContext, query).Scan(to)) }))
-	}
-	if err != nil || l.application != applicationID {
-		return l, err
-	}
-	l.strange, err = db.strange(ctx, l.version)
-	return l, err
-}
-
-const askShape = "PRAGMA schema_version"
-
-// errReshaped says that the schema is not the one that was looked at: of a later version
-// of this program, or with something planted in it.
-var errReshaped = errors.New("the tables have been changed")
-
-// change is transact for a database that was looked at, if its schema still is the same.
-func (db *database) change(ctx context.Context, fn func(*transaction) error) error {
-	return db.transact(ctx, func(t *transaction) error {
-		var now int
-		if err := t.conn.QueryRowContext(noContext, askShape).Scan(&now); err != nil {
-			return explain(err)
-		}
-		if db.shape != nil && now != *db.shape {
-			return errReshaped
-		}
-		return fn(t)
-	})
-}
-
-// strange counts the objects of a database of this version that are not a store's.
-func (db *database) strange(ctx context.Context, version int) (n int, err error) {
-	known := versions(schema)
-	ours, err := madeBy(noContext, known[:max(0, min(version, len(known)))])
-	if err != nil {
-		return 0, err
-	}
-	var found []object
-	err = patiently(ctx, db.patience, func() (err error) { found, err = objectsOf(noContext, db); return err })
-	for _, o := range found {
-		if !slices.Contains(ours, o) {
-			n++
-		}
-	}
-	return n, err
 }
 
 // snapshot returns a source that nobody changes, until done is called.

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"github.com/mattn/go-sqlite3"
@@ -67,4 +68,12 @@ func explain(err error) error {
 		return about(keystore.ErrReadOnly, "SQLite cannot open the database, or make the files that it needs beside it")
 	}
 	return about(keystore.ErrUnavailable, "the disk or SQLite has failed")
+}
+
+// unquoted hides what database/sql quotes: a value that it could not convert.
+func unquoted(err error) error {
+	if err != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
+		return corrupt("a value is not of its type")
+	}
+	return err
 }

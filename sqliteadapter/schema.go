@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	_ "embed"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/globus-keys/globus-keys/keystore"
@@ -32,6 +34,48 @@ func versions(schema string) []string {
 	}
 }
 
+func (db *database) make(ctx context.Context, fill func(*transaction) error) error {
+	return db.transact(ctx, func(t *transaction) error {
+		t.run(fmt.Sprintf("PRAGMA application_id=%d", applicationID))
+		for n, part := range versions(schema) {
+			t.run(part)
+			t.run(fmt.Sprintf("PRAGMA user_version=%d", n+1))
+		}
+		if t.err != nil {
+			return t.err
+		}
+		return fill(t)
+	})
+}
+
+// upToDate checks what the database is, and brings one of an earlier version up to date,
+// under the lock of the store.
+func (db *database) upToDate(ctx context.Context, lock func(context.Context) (func() error, error)) error {
+	known := versions(schema)
+	l, err := db.layout(ctx)
+	if err != nil || l.version == len(known) {
+		return errors.Join(err, l.check(len(known)))
+	}
+	if err := l.check(len(known)); err != nil {
+		return err
+	}
+	unlock, err := lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if l, err = db.layout(ctx); err != nil {
+		return err
+	}
+	return db.transact(ctx, func(t *transaction) error {
+		for n := l.version; n < len(known); n++ {
+			t.run(known[n])
+			t.run(fmt.Sprintf("PRAGMA user_version=%d", n+1))
+		}
+		return t.err
+	})
+}
+
 // ErrForeign is the ErrCorrupt of a database that is another program's, as far as can be
 // told.
 var ErrForeign = fmt.Errorf("%w", keystore.ErrCorrupt)
@@ -39,45 +83,21 @@ var ErrForeign = fmt.Errorf("%w", keystore.ErrCorrupt)
 // layout is what a database says of itself.
 type layout struct{ application, version, tables, strange int }
 
-// listSchema lists what a database consists of, with the text that has made it. What
-// ANALYZE notes is not looked at.
-const listSchema = `SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
-	WHERE NOT (type = 'table' AND name GLOB 'sqlite_stat[0-9]')`
-
-// object is a table, an index, a view or a trigger.
-type object struct{ kind, name, table, text string }
-
-// madeBy returns the objects that the first versions of a schema make. Text is compared,
-// not what it says: whoever can write the file can have put triggers, computed columns,
-// other orders of names, or conflict clauses into it, which change what is read from a
-// table or written to it, or never end.
-func madeBy(ctx context.Context, versions []string) (objects []object, err error) {
-	db := sql.OpenDB(connector{"file::memory:", func(c connection) error {
-		for _, part := range versions {
-			if err := c.exec(part); err != nil {
-				return err
-			}
-		}
-		return nil
-	}})
-	defer db.Close()
-	return objectsOf(ctx, db)
-}
-
-func objectsOf(ctx context.Context, src source) (objects []object, err error) {
-	rows, err := src.QueryContext(ctx, listSchema)
-	if err != nil {
-		return nil, explain(err)
+func (db *database) layout(ctx context.Context) (l layout, err error) {
+	db.shape = new(int)
+	err = patiently(ctx, db.patience, func() error { return explain(db.QueryRowContext(noContext, askShape).Scan(db.shape)) })
+	for query, to := range map[string]*int{
+		"PRAGMA application_id":              &l.application,
+		"PRAGMA user_version":                &l.version,
+		"SELECT count(*) FROM sqlite_schema": &l.tables,
+	} {
+		err = errors.Join(err, patiently(ctx, db.patience, func() error { return explain(db.QueryRowContext(noContext, query).Scan(to)) }))
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var o object
-		if err := rows.Scan(&o.kind, &o.name, &o.table, &o.text); err != nil {
-			return nil, explain(err)
-		}
-		objects = append(objects, o)
+	if err != nil || l.application != applicationID {
+		return l, err
 	}
-	return objects, explain(rows.Err())
+	l.strange, err = db.strange(ctx, l.version)
+	return l, err
 }
 
 // check reports whether the database is one of ours, of a version that this program
@@ -96,12 +116,82 @@ func (l layout) check(known int) error {
 	return nil
 }
 
-// unquoted hides what database/sql quotes: a value that it could not convert.
-func unquoted(err error) error {
-	if err != nil && strings.HasPrefix(err.Error(), "sql: Scan error") {
-		return corrupt("a value is not of its type")
+const askShape = "PRAGMA schema_version"
+
+// errReshaped says that the schema is not the one that was looked at: of a later version
+// of this program, or with something planted in it.
+var errReshaped = errors.New("the tables have been changed")
+
+// change is transact for a database that was looked at, if its schema still is the same.
+func (db *database) change(ctx context.Context, fn func(*transaction) error) error {
+	return db.transact(ctx, func(t *transaction) error {
+		var now int
+		if err := t.conn.QueryRowContext(noContext, askShape).Scan(&now); err != nil {
+			return explain(err)
+		}
+		if db.shape != nil && now != *db.shape {
+			return errReshaped
+		}
+		return fn(t)
+	})
+}
+
+// strange counts the objects of a database of this version that are not a store's.
+func (db *database) strange(ctx context.Context, version int) (n int, err error) {
+	known := versions(schema)
+	ours, err := madeBy(known[:max(0, min(version, len(known)))])
+	if err != nil {
+		return 0, err
 	}
-	return err
+	var found []object
+	err = patiently(ctx, db.patience, func() (err error) { found, err = objectsOf(db); return err })
+	for _, o := range found {
+		if !slices.Contains(ours, o) {
+			n++
+		}
+	}
+	return n, err
+}
+
+// listSchema lists what a database consists of, with the text that has made it. What
+// ANALYZE notes is not looked at.
+const listSchema = `SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
+	WHERE NOT (type = 'table' AND name GLOB 'sqlite_stat[0-9]')`
+
+// object is a table, an index, a view or a trigger.
+type object struct{ kind, name, table, text string }
+
+// madeBy returns the objects that these parts of a schema make. Text is compared,
+// not what it says: whoever can write the file can have put triggers, computed columns,
+// other orders of names, or conflict clauses into it, which change what is read from a
+// table or written to it, or never end.
+func madeBy(parts []string) ([]object, error) {
+	db := sql.OpenDB(connector{"file::memory:", func(c connection) error {
+		for _, part := range parts {
+			if err := c.exec(part); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	defer db.Close()
+	return objectsOf(db)
+}
+
+func objectsOf(src source) (objects []object, err error) {
+	rows, err := src.QueryContext(noContext, listSchema)
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o object
+		if err := rows.Scan(&o.kind, &o.name, &o.table, &o.text); err != nil {
+			return nil, explain(err)
+		}
+		objects = append(objects, o)
+	}
+	return objects, explain(rows.Err())
 }
 
 func corrupt(detail string) error {

@@ -138,7 +138,7 @@ func Open(path string, unseal keystore.Unseal, opts *Options) (*Adapter, error) 
 	return a, nil
 }
 
-// raw is the encoding of a meta record in a sealers.State.
+// raw undoes the encoding of a meta record in a sealers.State: there is none.
 func raw(meta string) ([]byte, error) { return []byte(meta), nil }
 
 func checkPragmas(pragmas map[string]int64) error {
