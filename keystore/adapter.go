@@ -64,8 +64,9 @@ type Reader interface {
 
 	// Keys yields the keys of one kind, in the given namespaces or, if none
 	// is given, in all, sorted by namespace and name. It works while the
-	// store is locked. A Writer may be written to in the loop: what is
-	// yielded is as it was when the loop began. An error ends the sequence.
+	// store is locked, unless the store hides names (Blinder). A Writer may
+	// be written to in the loop: what is yielded is as it was when the loop
+	// began. An error ends the sequence.
 	Keys(kind Kind, namespaces ...string) iter.Seq2[RecordKey, error]
 }
 

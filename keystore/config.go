@@ -58,7 +58,7 @@ func (s *Store) DeleteConfig(ctx context.Context, name string) error {
 }
 
 // Configs returns the names under which values are stored, sorted. It works
-// while the store is locked.
+// while the store is locked, unless that hides names.
 func (s *Store) Configs(ctx context.Context) ([]string, error) {
 	keys, err := s.keys(ctx, KindConfig, s.namespace)
 	names := make([]string, 0, len(keys))

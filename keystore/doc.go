@@ -1,8 +1,8 @@
 // Package keystore keeps OAuth 2 logins. It is the domain: what a token, a
 // record and a store are, and the rules that every store obeys. Where records
 // lie and how they are sealed is the business of adapters, which other packages
-// bring; this package needs the standard library only (and internal/strictjson, which
-// needs nothing else).
+// bring; this package needs the standard library only (and three small packages of
+// our own, which need nothing else).
 //
 // A program opens its user's store through package local and talks to a
 // [*Store]:

@@ -214,7 +214,8 @@ func (s *Store) Delete(ctx context.Context, resourceServer string, more ...strin
 }
 
 // Namespaces returns the names of the namespaces that hold records of one of
-// kinds, sorted; no kind means KindToken. It works while the store is locked.
+// kinds, sorted; no kind means KindToken. It works while the store is locked,
+// unless that hides names.
 func (s *Store) Namespaces(ctx context.Context, kinds ...Kind) ([]string, error) {
 	if len(kinds) == 0 {
 		kinds = []Kind{KindToken}

@@ -191,7 +191,7 @@ func idleNote(left time.Duration) string {
 }
 
 // names lists the keys of some kinds of record, which works while the store is
-// locked, and its header.
+// locked unless it hides names, and its header.
 func names(ctx context.Context, adapter keystore.StorageAdapter, kinds ...keystore.Kind) (keystore.Header, []keystore.RecordKey, error) {
 	var h keystore.Header
 	var keys []keystore.RecordKey
