@@ -1,6 +1,12 @@
 package keystore
 
-import "fmt"
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+)
 
 // Unlisted reports ErrTampered if r holds more records of a kind than the listed ones
 // that Keys has yielded: what damages a name, or what tells a hidden one, makes a record
@@ -15,4 +21,49 @@ func Unlisted(r Reader, kind Kind, listed int) error {
 		return err
 	}
 	return &Error{Err: ErrTampered, Detail: fmt.Sprintf("%d records of kind %s cannot be listed, since their names are damaged; verify tells more", n-listed, kind)}
+}
+
+// keysAtOnce is how many keys are in memory at a time. For each so many those before them
+// are listed anew: no adapter can begin in the middle of all namespaces.
+const keysAtOnce = 10_000
+
+// batches yields the keys of one kind, n at a time, with no View open in the loop. A
+// record that is added meanwhile may be missed, one that is removed may be among them.
+func (s *Store) batches(ctx context.Context, kind Kind, n int) iter.Seq2[[]RecordKey, error] {
+	return func(yield func([]RecordKey, error) bool) {
+		var last RecordKey
+		for more := true; more; {
+			keys, err := s.after(ctx, kind, last)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for batch := range slices.Chunk(keys, n) {
+				if !yield(batch, nil) {
+					return
+				}
+				last = batch[len(batch)-1]
+			}
+			more = len(keys) == keysAtOnce
+		}
+	}
+}
+
+func (s *Store) after(ctx context.Context, kind Kind, last RecordKey) (keys []RecordKey, err error) {
+	err = s.adapter.View(ctx, func(r Reader) error {
+		keys = keys[:0]
+		for key, err := range r.Keys(kind) {
+			if err != nil {
+				return err
+			}
+			if cmp.Or(cmp.Compare(key.Namespace, last.Namespace), cmp.Compare(key.Name, last.Name)) <= 0 {
+				continue
+			}
+			if keys = append(keys, key); len(keys) == keysAtOnce {
+				return nil
+			}
+		}
+		return nil
+	})
+	return keys, annotate(err, "list", RecordKey{})
 }

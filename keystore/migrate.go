@@ -249,27 +249,14 @@ func (m *migration) carry(ctx context.Context, records []stored, leave bool) ([]
 
 // write writes records by one Update. If the target does not take them together, each
 // is tried alone: one that is too large for it must not keep the others back.
-func (m *migration) write(ctx context.Context, records []stored) (done []verdict, err error) {
+func (m *migration) write(ctx context.Context, records []stored) ([]verdict, error) {
 	if len(records) == 0 {
 		return nil, nil
 	}
 	if m.DryRun {
 		return m.judgeAll(ctx, records)
 	}
-	err = m.to.update(ctx, "", func(w Writer, _ func(error)) error {
-		done = done[:0]
-		for _, r := range records {
-			v, err := m.judge(w, r)
-			if err == nil && v.payload != nil {
-				err = w.Put(r.key, v.payload)
-			}
-			if err != nil {
-				return annotate(err, "", r.key)
-			}
-			done = append(done, v)
-		}
-		return nil
-	})
+	done, err := m.writeTogether(ctx, records)
 	switch {
 	case err == nil || !errors.Is(err, ErrTooLarge):
 		return done, err
@@ -285,6 +272,24 @@ func (m *migration) write(ctx context.Context, records []stored) (done []verdict
 		done = append(done, v...)
 	}
 	return done, nil
+}
+
+func (m *migration) writeTogether(ctx context.Context, records []stored) (done []verdict, err error) {
+	err = m.to.update(ctx, "", func(w Writer, _ func(error)) error {
+		done = done[:0]
+		for _, r := range records {
+			v, err := m.judge(w, r)
+			if err == nil && v.payload != nil {
+				err = w.Put(r.key, v.payload)
+			}
+			if err != nil {
+				return annotate(err, "", r.key)
+			}
+			done = append(done, v)
+		}
+		return nil
+	})
+	return done, err
 }
 
 // judgeAll is what would be done now.

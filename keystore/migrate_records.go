@@ -2,10 +2,8 @@ package keystore
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
-	"iter"
 	"slices"
 
 	"github.com/globus-keys/globus-keys/internal/erase"
@@ -324,51 +322,6 @@ func (s *Store) header(ctx context.Context) (h Header, err error) {
 		return nil
 	})
 	return h, err
-}
-
-// listed is how many keys are in memory at a time. An adapter that cannot begin in the
-// middle lists all anew for each so many.
-const listed = 10_000
-
-// batches yields the keys of one kind, n at a time, with no View open in the loop. A
-// record that is added meanwhile may be missed, one that is removed may be among them.
-func (s *Store) batches(ctx context.Context, kind Kind, n int) iter.Seq2[[]RecordKey, error] {
-	return func(yield func([]RecordKey, error) bool) {
-		var last RecordKey
-		for more := true; more; {
-			keys, err := s.after(ctx, kind, last)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for batch := range slices.Chunk(keys, n) {
-				if !yield(batch, nil) {
-					return
-				}
-				last = batch[len(batch)-1]
-			}
-			more = len(keys) == listed
-		}
-	}
-}
-
-func (s *Store) after(ctx context.Context, kind Kind, last RecordKey) (keys []RecordKey, err error) {
-	err = s.adapter.View(ctx, func(r Reader) error {
-		keys = keys[:0]
-		for key, err := range r.Keys(kind) {
-			if err != nil {
-				return err
-			}
-			if cmp.Or(cmp.Compare(key.Namespace, last.Namespace), cmp.Compare(key.Name, last.Name)) <= 0 {
-				continue
-			}
-			if keys = append(keys, key); len(keys) == listed {
-				return nil
-			}
-		}
-		return nil
-	})
-	return keys, annotate(err, "list", RecordKey{})
 }
 
 // allListed reports ErrTampered if there are records that Keys passes over.
