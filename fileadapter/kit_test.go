@@ -11,6 +11,7 @@ import (
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
 	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -104,26 +105,7 @@ func putAll(w keystore.Writer, records map[string]string) error {
 
 // rekey rewrites every record under the key of slot.
 func rekey(ctx context.Context, a *Adapter, slot string) error {
-	return a.Update(ctx, func(w keystore.Writer) error {
-		if err := w.SetHeader(header(slot)); err != nil {
-			return err
-		}
-		for _, kind := range keystore.Kinds() {
-			for key, err := range w.Keys(kind) {
-				if err != nil {
-					return err
-				}
-				payload, err := w.Get(key)
-				if err != nil {
-					return err
-				}
-				if err := w.Put(key, payload); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
+	return adaptertest.Rekey(ctx, a, header(slot))
 }
 
 // read returns all token records; nil if there is no store.

@@ -4,13 +4,13 @@ package fileadapter
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -29,36 +29,9 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 				if out, err := cmd.CombinedOutput(); err != nil {
 					t.Fatalf("%s: %v: %s", op, err, out)
 				}
-				checkModes(t, filepath.Dir(dir))
+				adaptertest.CheckModes(t, filepath.Dir(dir))
 			}
 		})
-	}
-}
-
-func checkModes(t *testing.T, root string) {
-	t.Helper()
-	files := 0
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		want := fs.FileMode(0o600)
-		if d.IsDir() {
-			want = 0o700
-		} else {
-			files++
-		}
-		if info.Mode().Perm() != want {
-			t.Errorf("%s has mode %04o, want %04o", path, info.Mode().Perm(), want)
-		}
-		return nil
-	})
-	if err != nil || files == 0 {
-		t.Errorf("%d files: %v", files, err)
 	}
 }
 

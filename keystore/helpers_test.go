@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/memory"
 )
@@ -172,22 +173,7 @@ func (w damagedWriter) Put(k keystore.RecordKey, payload []byte) error {
 // dump is all that an adapter holds.
 func dump(t *testing.T, a keystore.StorageAdapter) map[keystore.RecordKey]string {
 	t.Helper()
-	all := make(map[keystore.RecordKey]string)
-	err := a.View(context.Background(), func(r keystore.Reader) error {
-		for _, kind := range keystore.Kinds() {
-			for k, err := range r.Keys(kind) {
-				if err != nil {
-					return err
-				}
-				payload, err := r.Get(k)
-				if err != nil {
-					return err
-				}
-				all[k] = string(payload)
-			}
-		}
-		return nil
-	})
+	all, err := adaptertest.Records(context.Background(), a)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func TestWriterAsksForNoKey(t *testing.T) {
 	asked := 0
 	a := s.openWith(t, func(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
 		asked++
-		return s.keys.unseal(ctx, h, meta)
+		return s.keys.Unseal(ctx, h, meta)
 	})
 	ok(t, "Update", a.Update(t.Context(), func(w keystore.Writer) error {
 		a.keys.Forget() // a View that still reads what was there before a rekey asks for that key

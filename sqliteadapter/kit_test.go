@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/globus-keys/globus-keys/crypto/seal"
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 	"github.com/globus-keys/globus-keys/internal/faultcalls"
 	"github.com/globus-keys/globus-keys/internal/sqliteuri"
 	"github.com/globus-keys/globus-keys/keystore"
@@ -39,7 +40,7 @@ func inBoth(t *testing.T, test func(t *testing.T, mode string)) {
 // site is a directory of a store and one of its keys.
 type site struct {
 	mode string
-	keys keyFiles
+	keys adaptertest.KeyFiles
 	path string
 }
 
@@ -49,7 +50,7 @@ func newSite(t testing.TB, mode string) site {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return site{mode, keyFiles(t.TempDir()), filepath.Join(dir, "logins.db")}
+	return site{mode, adaptertest.KeyFiles(t.TempDir()), filepath.Join(dir, "logins.db")}
 }
 
 // at is the same store's place in another directory.
@@ -60,7 +61,7 @@ func (s site) at(dir string) site {
 
 func (s site) open(t testing.TB) *Adapter {
 	t.Helper()
-	return s.openWith(t, s.keys.unseal)
+	return s.openWith(t, s.keys.Unseal)
 }
 
 func (s site) openWith(t testing.TB, unseal keystore.Unseal) *Adapter {
@@ -200,26 +201,7 @@ func increment(ctx context.Context, a *Adapter) error {
 
 // rekey rewrites every record under the key of slot.
 func rekey(ctx context.Context, a *Adapter, slot string) error {
-	return a.Update(ctx, func(w keystore.Writer) error {
-		if err := w.SetHeader(header(slot)); err != nil {
-			return err
-		}
-		for _, kind := range keystore.Kinds() {
-			for key, err := range w.Keys(kind) {
-				if err != nil {
-					return err
-				}
-				payload, err := w.Get(key)
-				if err != nil {
-					return err
-				}
-				if err := w.Put(key, payload); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
+	return adaptertest.Rekey(ctx, a, header(slot))
 }
 
 // read returns all token records; nil if there is no store.

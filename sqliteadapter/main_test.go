@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 // there is to tell, or the error. It keeps to one thread, since strace counts by thread.
 func serve(options string) (exit int) {
 	runtime.LockOSThread()
-	c := child{ctx: context.Background(), keys: keyFiles(os.Getenv("SQLITEADAPTER_KEYS")), opts: modes[options]}
+	c := child{ctx: context.Background(), keys: adaptertest.KeyFiles(os.Getenv("SQLITEADAPTER_KEYS")), opts: modes[options]}
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		answer, err := c.do(strings.Split(lines.Text(), " "))
@@ -44,7 +45,7 @@ func serve(options string) (exit int) {
 
 type child struct {
 	ctx  context.Context
-	keys keyFiles
+	keys adaptertest.KeyFiles
 	opts Options
 	a    *Adapter
 }
@@ -53,7 +54,7 @@ type child struct {
 func (c *child) do(words []string) (answer string, err error) {
 	switch words[0] {
 	case "open":
-		c.a, err = Open(words[1], c.keys.unseal, &c.opts)
+		c.a, err = Open(words[1], c.keys.Unseal, &c.opts)
 	case "close":
 		err = c.a.Close()
 	case "create":

@@ -46,7 +46,7 @@ func TestStoreMovedAsideWhileItIsWaitedFor(t *testing.T) {
 				moved = p.does("reset")
 				p.does("join new")
 			}
-			return s.keys.unseal(ctx, h, meta)
+			return s.keys.Unseal(ctx, h, meta)
 		})
 		ok(t, "View", a.View(t.Context(), func(keystore.Reader) error { return nil })) // opens it, without a key
 		ok(t, "put", put(t.Context(), a, "two", "x"))

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 	"github.com/globus-keys/globus-keys/internal/testenv"
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -33,7 +34,7 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 					if err != nil {
 						t.Fatalf("%s: %v: %s", line, err, out)
 					}
-					checkModes(t, filepath.Join(root, "new"))
+					adaptertest.CheckModes(t, filepath.Join(root, "new"))
 				}
 			})
 		}
@@ -47,41 +48,14 @@ func TestOpenFilesAreClosedToOthers(t *testing.T) {
 		s := newSite(t, mode)
 		a := s.made(t)
 		holds(t, a, base, "at first")
-		checkModes(t, filepath.Dir(s.path))
+		adaptertest.CheckModes(t, filepath.Dir(s.path))
 		for _, suffix := range append(sidecars, "") {
 			if err := os.Chmod(s.path+suffix, 0o644); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				t.Fatal(err)
 			}
 		}
 		holds(t, s.open(t), base, "open to others")
-		checkModes(t, filepath.Dir(s.path))
-	}
-}
-
-func checkModes(t *testing.T, root string) {
-	t.Helper()
-	files := 0
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		want := fs.FileMode(0o600)
-		if d.IsDir() {
-			want = 0o700
-		} else {
-			files++
-		}
-		if info.Mode().Perm() != want {
-			t.Errorf("%s has mode %04o, want %04o", path, info.Mode().Perm(), want)
-		}
-		return nil
-	})
-	if err != nil || files == 0 {
-		t.Errorf("%d files: %v", files, err)
+		adaptertest.CheckModes(t, filepath.Dir(s.path))
 	}
 }
 
@@ -153,7 +127,7 @@ func TestPlantedLeftoversAreSwept(t *testing.T) {
 			}
 			ok(t, "remove", os.Remove(victim))
 			s.leftovers(t, what)
-			checkModes(t, filepath.Dir(s.path))
+			adaptertest.CheckModes(t, filepath.Dir(s.path))
 		})
 	}
 }

@@ -27,7 +27,7 @@ func TestPragmas(t *testing.T) {
 		s := newSite(t, mode)
 		o := modes[mode]
 		o.Pragmas = map[string]int64{"cache_size": -500, "cache_spill": 0, "journal_size_limit": 9999, "wal_autocheckpoint": 50}
-		a, err := Open(s.path, s.keys.unseal, &o)
+		a, err := Open(s.path, s.keys.Unseal, &o)
 		ok(t, "Open", err)
 		defer a.Close()
 		ok(t, "create", makeStore(t.Context(), a, base))
@@ -49,7 +49,7 @@ func TestPragmasThatAreRefused(t *testing.T) {
 	s := newSite(t, "WAL")
 	for _, name := range []string{"synchronous", "journal_mode", "secure_delete", "locking_mode", "fullfsync", "checkpoint_fullfsync", "trusted_schema",
 		"ignore_check_constraints", "writable_schema", "temp_store", "mmap_size", "CACHE_SIZE", "cache_size=1; PRAGMA synchronous", ""} {
-		_, err := Open(s.path, s.keys.unseal, &Options{Pragmas: map[string]int64{name: 0}})
+		_, err := Open(s.path, s.keys.Unseal, &Options{Pragmas: map[string]int64{name: 0}})
 		fails(t, name, err, keystore.ErrInvalid, s.path)
 	}
 }
@@ -59,7 +59,7 @@ func TestPragmasThatAreRefused(t *testing.T) {
 func TestLossyOptionLosesNothingMore(t *testing.T) {
 	for truncate, want := range map[bool]string{false: "1", true: "2"} {
 		s := newSite(t, "WAL")
-		a, err := Open(s.path, s.keys.unseal, &Options{Truncate: truncate, LosesLastUpdatesOnPowerCut: true})
+		a, err := Open(s.path, s.keys.Unseal, &Options{Truncate: truncate, LosesLastUpdatesOnPowerCut: true})
 		ok(t, "Open", err)
 		defer a.Close()
 		ok(t, "create", makeStore(t.Context(), a, base))

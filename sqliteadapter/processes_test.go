@@ -144,7 +144,7 @@ func TestRekeyWhileAKeyIsWaitedFor(t *testing.T) {
 				if asked++; asked == 1 {
 					p.does("rekey " + slotB)
 				}
-				return s.keys.unseal(ctx, h, meta)
+				return s.keys.Unseal(ctx, h, meta)
 			})
 			ok(t, "put", put(t.Context(), a, "two", "x"))
 			if asked != 2 {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 )
 
 // TestRemarks says of each mode what it is, and nothing of the usual one.
@@ -20,7 +22,7 @@ func TestRemarks(t *testing.T) {
 			t.Errorf("%s: %q, %v", mode, got, err)
 		}
 	}
-	a, err := Open(Memory, keyFiles(t.TempDir()).unseal, nil)
+	a, err := Open(Memory, adaptertest.KeyFiles(t.TempDir()).Unseal, nil)
 	ok(t, "Open", err)
 	defer a.Close()
 	if got, err := a.Remarks(t.Context()); err != nil || !slices.Equal(got, []string{"the store is in memory and ends with this program"}) {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -61,7 +62,7 @@ func putLogins(w keystore.Writer, keys []keystore.RecordKey) error {
 
 func openStore(t testing.TB, path string) *Adapter {
 	t.Helper()
-	a, err := Open(path, keyFiles(filepath.Dir(path)).unseal, nil)
+	a, err := Open(path, adaptertest.KeyFiles(filepath.Dir(path)).Unseal, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func (p *prober) at(where string) {
 // unseal is the site's, and asks in all that it returns.
 func (p *prober) unseal(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
 	p.at("Unseal")
-	sealer, err := p.s.keys.unseal(ctx, h, meta)
+	sealer, err := p.s.keys.Unseal(ctx, h, meta)
 	return probedSealer{sealer.(keystore.Blinder), p}, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/globus-keys/globus-keys/crypto/identity"
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 	"github.com/globus-keys/globus-keys/internal/keychaintest"
 	"github.com/globus-keys/globus-keys/internal/rundir"
 	"github.com/globus-keys/globus-keys/internal/testenv"
@@ -104,25 +105,8 @@ func newDir(t *testing.T) string {
 type content map[keystore.RecordKey]string
 
 func contentOf(store *keystore.Store) (content, error) {
-	all := make(content)
-	err := store.Adapter().View(context.Background(), func(r keystore.Reader) error {
-		clear(all)
-		for _, kind := range keystore.Kinds() {
-			for k, err := range r.Keys(kind) {
-				if err != nil {
-					return err
-				}
-				payload, err := r.Get(k)
-				if err != nil {
-					return err
-				}
-				if kind != keystore.KindMeta {
-					all[k] = string(payload)
-				}
-			}
-		}
-		return nil
-	})
+	all, err := adaptertest.Records(context.Background(), store.Adapter())
+	delete(all, keystore.MetaKey)
 	return all, err
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 	"github.com/globus-keys/globus-keys/keystore"
 	"github.com/globus-keys/globus-keys/keystore/oauth"
 	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
@@ -90,27 +91,11 @@ func stillOneLogin(t *testing.T, before, after map[keystore.RecordKey]string, ol
 // records are the payloads of all records but those of renewals under way.
 func records(t *testing.T, store *keystore.Store) map[keystore.RecordKey]string {
 	t.Helper()
-	all := make(map[keystore.RecordKey]string)
-	err := store.Adapter().View(t.Context(), func(r keystore.Reader) error {
-		for _, kind := range keystore.Kinds() {
-			for key, err := range r.Keys(kind) {
-				if err != nil {
-					return err
-				}
-				payload, err := r.Get(key)
-				if err != nil {
-					return err
-				}
-				if kind != keystore.KindPending {
-					all[key] = string(payload)
-				}
-			}
-		}
-		return nil
-	})
+	all, err := adaptertest.Records(t.Context(), store.Adapter())
 	if err != nil {
 		t.Fatal(err)
 	}
+	maps.DeleteFunc(all, func(k keystore.RecordKey, _ string) bool { return k.Kind == keystore.KindPending })
 	return all
 }
 
