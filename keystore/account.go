@@ -3,8 +3,6 @@ package keystore
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 )
 
 // accountName is the one name of records of KindAccount.
@@ -117,5 +115,3 @@ func getAccount(r Reader, key RecordKey) (Account, error) {
 func (s *Store) account() RecordKey {
 	return RecordKey{Namespace: s.namespace, Kind: KindAccount, Name: accountName}
 }
-
-func sorted(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }

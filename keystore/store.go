@@ -192,7 +192,7 @@ func (s *Store) All(ctx context.Context) iter.Seq2[Token, error] {
 // there is none for one of them.
 func (s *Store) Delete(ctx context.Context, resourceServer string, more ...string) error {
 	var keys []RecordKey
-	for _, rs := range slices.Compact(slices.Sorted(slices.Values(append(more, resourceServer)))) {
+	for _, rs := range slices.Compact(slices.Sorted(slices.Values(append([]string{resourceServer}, more...)))) {
 		key := s.token(rs)
 		if err := key.Check(); err != nil {
 			return annotate(err, "delete", key)
@@ -220,31 +220,35 @@ func (s *Store) Namespaces(ctx context.Context, kinds ...Kind) ([]string, error)
 	if len(kinds) == 0 {
 		kinds = []Kind{KindToken}
 	}
-	found := make(map[string]bool)
+	var found []string
 	for _, kind := range kinds {
-		err := s.adapter.View(ctx, func(r Reader) error { return namespacesOf(r, kind, found) })
+		var names []string
+		err := s.adapter.View(ctx, func(r Reader) (err error) {
+			names, err = namespacesOf(r, kind)
+			return err
+		})
 		if err != nil {
 			return nil, annotate(err, "list", RecordKey{})
 		}
+		found = append(found, names...)
 	}
-	return sorted(found), nil
+	return slices.Compact(slices.Sorted(slices.Values(found))), nil
 }
 
-func namespacesOf(r Reader, kind Kind, found map[string]bool) error {
+// namespacesOf returns those that hold a record of kind.
+func namespacesOf(r Reader, kind Kind) (names []string, err error) {
 	if lister, ok := r.(NamespaceReader); ok {
-		names, err := lister.Namespaces(kind)
-		for _, name := range names {
-			found[name] = true
-		}
-		return err
+		return lister.Namespaces(kind)
 	}
 	for key, err := range r.Keys(kind) {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		found[key.Namespace] = true
+		if len(names) == 0 || names[len(names)-1] != key.Namespace {
+			names = append(names, key.Namespace)
+		}
 	}
-	return nil
+	return names, nil
 }
 
 func (s *Store) put(w Writer, warn func(error), response TokenResponse) error {
