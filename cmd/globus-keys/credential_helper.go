@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -102,5 +104,26 @@ func (h *helping) namespaces(ctx context.Context, _ opened, r helper.Request) (h
 		kinds = append(kinds, keystore.KindConfig)
 	}
 	names, err := h.store.Namespaces(ctx, kinds...)
+	return helper.Answer{Names: names}, err
+}
+
+func (h *helping) getConfig(ctx context.Context, o opened, r helper.Request) (a helper.Answer, err error) {
+	var value json.RawMessage
+	if err = o.store.GetConfig(ctx, r.Name, &value); errors.Is(err, keystore.ErrNotFound) {
+		return a, nil
+	}
+	return helper.Answer{Value: value}, err
+}
+
+func (h *helping) putConfig(ctx context.Context, o opened, r helper.Request) (helper.Answer, error) {
+	return helper.Answer{}, o.store.PutConfig(ctx, r.Name, r.Value)
+}
+
+func (h *helping) removeConfig(ctx context.Context, o opened, r helper.Request) (helper.Answer, error) {
+	return changed(o.store.DeleteConfig(ctx, r.Name))
+}
+
+func (h *helping) configs(ctx context.Context, o opened, _ helper.Request) (helper.Answer, error) {
+	names, err := o.store.Configs(ctx)
 	return helper.Answer{Names: names}, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -133,8 +132,8 @@ func (h *helping) endpoints(ctx context.Context) keystore.Endpoints {
 	return keystore.Endpoints{Token: h.provider.TokenEndpoint, Revocation: h.provider.RevocationEndpoint}
 }
 
-// page is how many bytes one answer of list holds, about.
-const page = 256 << 10
+// listPage is how many bytes one answer of list holds, about.
+const listPage = 256 << 10
 
 // list returns logins as they are stored, by their names, and says which cannot be
 // read. Nothing is renewed.
@@ -154,7 +153,7 @@ func (h *helping) list(ctx context.Context, o opened, r helper.Request) (a helpe
 		if err != nil {
 			return helper.Answer{}, err
 		}
-		if size += n; size > page {
+		if size += n; size > listPage {
 			a.More = rs
 			break
 		}
@@ -253,25 +252,4 @@ func (h *helping) sameToken(o opened, t keystore.Token, handle string) bool {
 // malformed is the error of a record that a client has made, and not the store.
 func malformed(err error) error {
 	return &keystore.Error{Op: "put", Err: keystore.ErrInvalid, Detail: strings.TrimPrefix(err.Error(), keystore.ErrCorrupt.Error()+": ")}
-}
-
-func (h *helping) getConfig(ctx context.Context, o opened, r helper.Request) (a helper.Answer, err error) {
-	var value json.RawMessage
-	if err = o.store.GetConfig(ctx, r.Name, &value); errors.Is(err, keystore.ErrNotFound) {
-		return a, nil
-	}
-	return helper.Answer{Value: value}, err
-}
-
-func (h *helping) putConfig(ctx context.Context, o opened, r helper.Request) (helper.Answer, error) {
-	return helper.Answer{}, o.store.PutConfig(ctx, r.Name, r.Value)
-}
-
-func (h *helping) removeConfig(ctx context.Context, o opened, r helper.Request) (helper.Answer, error) {
-	return changed(o.store.DeleteConfig(ctx, r.Name))
-}
-
-func (h *helping) configs(ctx context.Context, o opened, _ helper.Request) (helper.Answer, error) {
-	names, err := o.store.Configs(ctx)
-	return helper.Answer{Names: names}, err
 }

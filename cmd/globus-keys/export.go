@@ -76,7 +76,7 @@ func (e *exporting) run(cmd *cobra.Command) error {
 	case len(e.recipients) == 0:
 		return usageError{fmt.Errorf("say who can read it, with --recipient age1..., or where it lies in plain, with --format and --plaintext")}
 	}
-	return e.export(cmd.Context(), e.recipients, e.output)
+	return e.exportSealed(cmd.Context())
 }
 
 // exported is the content of an export.
@@ -93,15 +93,16 @@ type exportedRecord struct {
 	Data      json.RawMessage `json:"data"`
 }
 
-func (a *app) export(ctx context.Context, to []string, output string) error {
-	recipients, err := parseRecipients(to)
+// exportSealed writes an age file.
+func (e *exporting) exportSealed(ctx context.Context) error {
+	recipients, err := parseRecipients(e.recipients)
 	if err != nil {
 		return err
 	}
-	if output == "" && isTerminal(a.out) {
+	if e.output == "" && isTerminal(e.out) {
 		return usageError{fmt.Errorf("an age file is not for a terminal: name a file with -o")}
 	}
-	p, store, err := a.open()
+	p, store, err := e.open()
 	if err != nil {
 		return err
 	}
@@ -114,14 +115,14 @@ func (a *app) export(ctx context.Context, to []string, output string) error {
 	if err != nil {
 		return err
 	}
-	if output == "" {
-		_, err = a.out.Write(sealed)
+	if e.output == "" {
+		_, err = e.out.Write(sealed)
 		return err
 	}
-	if err := atomicfile.Create(atomicfile.OS(), output, sealed); err != nil {
+	if err := atomicfile.Create(atomicfile.OS(), e.output, sealed); err != nil {
 		return err
 	}
-	a.say("wrote %d records to %s", len(content.Records), output)
+	e.say("wrote %d records to %s", len(content.Records), e.output)
 	return nil
 }
 

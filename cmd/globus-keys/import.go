@@ -235,24 +235,16 @@ func (i *importing) sayClient(file *legacy.File) {
 
 // shared says what it means that the file still exists.
 func (i *importing) shared(file *legacy.File) {
-	for _, c := range file.Contents {
-		for _, t := range c.Tokens {
-			switch {
-			case t.RefreshToken.IsZero():
-			case i.follow:
-				i.sharing(file.Path)
-				return
-			default:
-				i.warn("%s still holds these logins in plain text, and two programs share one refresh token now: "+
-					"if one of them renews or revokes it, the other may have to log in again. --delete-source removes the file.", file.Path)
-				return
-			}
-		}
+	switch renewable := count(file.Contents).refresh > 0; {
+	case renewable && i.follow:
+		i.sharing(file.Path)
+	case i.follow:
+	case renewable:
+		i.warn("%s still holds these logins in plain text, and two programs share one refresh token now: "+
+			"if one of them renews or revokes it, the other may have to log in again. --delete-source removes the file.", file.Path)
+	default:
+		i.warn("%s still holds these logins in plain text. --delete-source removes the file.", file.Path)
 	}
-	if i.follow {
-		return
-	}
-	i.warn("%s still holds these logins in plain text. --delete-source removes the file.", file.Path)
 }
 
 type importAnswer struct {
