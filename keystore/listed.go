@@ -8,6 +8,59 @@ import (
 	"slices"
 )
 
+// Namespaces returns the names of the namespaces that hold records of one of
+// kinds, sorted; no kind means KindToken. It works while the store is locked,
+// unless that hides names.
+func (s *Store) Namespaces(ctx context.Context, kinds ...Kind) ([]string, error) {
+	if len(kinds) == 0 {
+		kinds = []Kind{KindToken}
+	}
+	var found []string
+	for _, kind := range kinds {
+		var names []string
+		err := s.adapter.View(ctx, func(r Reader) (err error) {
+			names, err = namespacesOf(r, kind)
+			return err
+		})
+		if err != nil {
+			return nil, annotate(err, "list", RecordKey{})
+		}
+		found = append(found, names...)
+	}
+	return slices.Compact(slices.Sorted(slices.Values(found))), nil
+}
+
+// namespacesOf returns those that hold a record of kind.
+func namespacesOf(r Reader, kind Kind) (names []string, err error) {
+	if lister, ok := r.(NamespaceReader); ok {
+		return lister.Namespaces(kind)
+	}
+	for key, err := range r.Keys(kind) {
+		if err != nil {
+			return nil, err
+		}
+		if len(names) == 0 || names[len(names)-1] != key.Namespace {
+			names = append(names, key.Namespace)
+		}
+	}
+	return names, nil
+}
+
+func (s *Store) keys(ctx context.Context, kind Kind, namespaces ...string) ([]RecordKey, error) {
+	var keys []RecordKey
+	err := s.adapter.View(ctx, func(r Reader) error {
+		keys = nil
+		for key, err := range r.Keys(kind, namespaces...) {
+			if err != nil {
+				return err
+			}
+			keys = append(keys, key)
+		}
+		return nil
+	})
+	return keys, annotate(err, "list", RecordKey{})
+}
+
 // Unlisted reports ErrTampered if r holds more records of a kind than the listed ones
 // that Keys has yielded: what damages a name, or what tells a hidden one, makes a record
 // vanish from lists. It is for those who would lose what they do not see.
