@@ -121,6 +121,11 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 		return false, err
 	}
 	defer unlock()
+	return a.updateLocked(ctx, p, before, sealer, fn)
+}
+
+// updateLocked is tryUpdate under the store's lock.
+func (a *Adapter) updateLocked(ctx context.Context, p storefile.Place, before *document, sealer keystore.Sealer, fn func(keystore.Writer) error) (again bool, err error) {
 	doc, err := a.load(p)
 	if err != nil {
 		return false, err
@@ -132,11 +137,8 @@ func (a *Adapter) tryUpdate(ctx context.Context, fn func(keystore.Writer) error)
 		reader: reader{ctx: ctx, a: a, doc: doc.clone()},
 		found:  sealer, sealer: sealer, by: make(map[keystore.RecordKey]keystore.Sealer),
 	}
-	if err := fn(w); err != nil {
+	if err := fn(w); err != nil || !w.changed {
 		return false, err
-	}
-	if !w.changed {
-		return false, nil
 	}
 	if err := keystore.Ended(ctx); err != nil {
 		return false, a.file.About(err)

@@ -104,7 +104,7 @@ func (d *disk) admit(ctx context.Context, db *database, remembered string) error
 		return err
 	}
 	if d.a.opts.HideNames && !r.hashed {
-		return &keystore.Error{Err: ErrClear, Detail: "the store keeps names in clear"}
+		return &keystore.Error{Err: ErrNamesInClear, Detail: "the store keeps names in clear"}
 	}
 	return d.Is(remembered, r.state.Header.StoreID)
 }

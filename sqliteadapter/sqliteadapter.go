@@ -69,7 +69,7 @@ type Options struct {
 	// HideNames makes a new store keep keyed hashes in the place of names: of
 	// namespaces, resource servers and configuration values. The names themselves are
 	// sealed. Listing them opens each, and needs the key. A store that exists keeps
-	// to what it was made with; one with names in clear is ErrClear.
+	// to what it was made with; one with names in clear is ErrNamesInClear.
 	HideNames bool
 
 	// Truncate makes a new store with SQLite's rollback journal in TRUNCATE mode, as
@@ -94,8 +94,8 @@ type Options struct {
 	patience time.Duration // with other programs that hold SQLite's own locks
 }
 
-// ErrClear is the ErrInvalid of a store with names in clear that was opened to hide them.
-var ErrClear = fmt.Errorf("%w", keystore.ErrInvalid)
+// ErrNamesInClear is the ErrInvalid of a store with names in clear that was opened to hide them.
+var ErrNamesInClear = fmt.Errorf("%w", keystore.ErrInvalid)
 
 // Opener is Open for local.Options.SQLite. opts may be nil.
 func Opener(opts *Options) func(path string, unseal keystore.Unseal) (keystore.StorageAdapter, error) {

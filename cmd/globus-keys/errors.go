@@ -49,7 +49,7 @@ var outcomes = []struct {
 	{keystore.ErrLoginRequired, 4, "{} login logs in again"},
 	{errTooSoon, 8, ""},
 	{sqliteadapter.ErrForeign, 7, "name another store; globus-keys import takes over the logins of a database of the Globus SDK"},
-	{sqliteadapter.ErrClear, 2, "leave --hide-names out, or carry it over into another store: {} migrate --to sqlite:PATH --hide-names"},
+	{sqliteadapter.ErrNamesInClear, 2, "leave --hide-names out, or carry it over into another store: {} migrate --to sqlite:PATH --hide-names"},
 	{keychain.ErrKeyLost, 7, "bring the keychain's own file back from a backup, or open the store with its passphrase if it has one: {} --key passphrase verify; the holder of a recovery recipient reads the records with age; last resort: {} reset moves the store aside"},
 	{keystore.ErrTampered, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
 	{keystore.ErrNoSeal, 7, "{} verify checks every record; {} restore --backup goes back to the state before the last change"},
