@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"path/filepath"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/internal/storefile"
@@ -124,20 +123,9 @@ func (a *Adapter) loadBackup(p storefile.Place) (doc *document, data []byte, err
 // Reset implements keystore.ResetAdapter: file, backup and the note of the
 // store's id move to a new directory beside the store.
 func (a *Adapter) Reset(ctx context.Context) (string, error) {
-	return a.file.Reset(ctx, a.linkKeys)
-}
-
-// linkKeys gives the store that is moved its passphrase files, as far as they
-// are known and links exist: it can be opened where it is then. The files stay
-// where they are too.
-func (a *Adapter) linkKeys(p storefile.Place, to string) {
-	doc, err := a.load(p)
-	if err != nil {
-		return
-	}
-	for _, s := range doc.header.Slots {
-		if s.Kind == keystore.SlotPassphrase && filepath.Base(s.Name) == s.Name {
-			p.Link(s.Name, to)
+	return a.file.Reset(ctx, func(p storefile.Place, to string) {
+		if doc, err := a.load(p); err == nil {
+			p.LinkKeys(doc.header.Slots, to)
 		}
-	}
+	})
 }

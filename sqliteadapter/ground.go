@@ -3,7 +3,6 @@ package sqliteadapter
 import (
 	"context"
 	"os"
-	"path/filepath"
 
 	"github.com/globus-keys/globus-keys/internal/storefile"
 	"github.com/globus-keys/globus-keys/keystore"
@@ -87,16 +86,12 @@ func (a *Adapter) Reset(ctx context.Context) (string, error) {
 	if a.memory != nil {
 		return "", a.file.Refuse(keystore.ErrInvalid, "a store in memory cannot be moved aside")
 	}
-	s, end, err := a.current(ctx)
+	s, end, err := a.current(ctx) // before the lock, which opening may take
 	if err == nil {
 		end()
 	}
 	return a.file.Reset(ctx, func(p storefile.Place, to string) {
-		for _, slot := range s.Header.Slots {
-			if slot.Kind == keystore.SlotPassphrase && filepath.Base(slot.Name) == slot.Name {
-				p.Link(slot.Name, to)
-			}
-		}
+		p.LinkKeys(s.Header.Slots, to)
 		if d := a.open(); d != nil && d.db.use() {
 			d.db.checkpoint() // killed after the first of several moves, the -wal would be lost
 			d.db.leave()

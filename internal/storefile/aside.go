@@ -110,7 +110,13 @@ func (p Place) unused(base string) (string, error) {
 // stamp is a file name's part that sorts by time, to the second.
 func (p Place) stamp() string { return p.f.Now().UTC().Format("20060102T150405Z") }
 
-// Link gives the file from a second name in another directory, if it can.
-func (p Place) Link(name, to string) {
-	p.f.FS.Link(filepath.Join(p.Dir, name), filepath.Join(to, name))
+// LinkKeys gives the passphrase files of a store that is moved a second name where it
+// goes, as far as links exist: it can be opened where it is then. They stay where they
+// are too, since slots are not authentic. Only files beside the store are linked.
+func (p Place) LinkKeys(slots []keystore.Slot, to string) {
+	for _, s := range slots {
+		if s.Kind == keystore.SlotPassphrase && filepath.Base(s.Name) == s.Name {
+			p.f.FS.Link(filepath.Join(p.Dir, s.Name), filepath.Join(to, s.Name))
+		}
+	}
 }
