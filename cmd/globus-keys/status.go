@@ -112,35 +112,8 @@ func (a *app) printStatus(st storeStatus, now time.Time) error {
 	if !st.Exists {
 		return a.printf("Store:  %s (not made yet)\n", st.Store)
 	}
-	if err := a.printf("Store:  %s\n", clean(st.Store)); err != nil {
-		return err
-	}
-	for _, k := range st.Keys {
-		if err := a.printf("Key:    %s\n", clean(k.line())); err != nil {
-			return err
-		}
-	}
-	for _, r := range st.Recovery {
-		if err := a.printf("Reader: %s (recovery recipient)\n", clean(r)); err != nil {
-			return err
-		}
-	}
-	if st.Unlocked != nil {
-		if err := a.printf("State:  %s\n", st.Unlocked.line(now)); err != nil {
-			return err
-		}
-	}
-	if st.Locked {
-		shown := "names"
-		if st.Counts != nil {
-			shown = "counts"
-		}
-		if err := a.printf("State:  locked: %s only%s\n", shown, clean(a.lockedLine(st.why))); err != nil {
-			return err
-		}
-	}
-	for _, n := range st.Notes {
-		if err := a.printf("Note:   %s\n", clean(n)); err != nil {
+	for _, line := range a.statusLines(st, now) {
+		if err := a.printf("%s\n", clean(line)); err != nil {
 			return err
 		}
 	}
@@ -148,6 +121,31 @@ func (a *app) printStatus(st storeStatus, now time.Time) error {
 		return a.printf("\n%s\n", st.Counts)
 	}
 	return a.printLogins(st, now)
+}
+
+// statusLines are about the store as a whole.
+func (a *app) statusLines(st storeStatus, now time.Time) []string {
+	lines := []string{"Store:  " + st.Store}
+	for _, k := range st.Keys {
+		lines = append(lines, "Key:    "+k.line())
+	}
+	for _, r := range st.Recovery {
+		lines = append(lines, "Reader: "+r+" (recovery recipient)")
+	}
+	if st.Unlocked != nil {
+		lines = append(lines, "State:  "+st.Unlocked.line(now))
+	}
+	if st.Locked {
+		shown := "names"
+		if st.Counts != nil {
+			shown = "counts"
+		}
+		lines = append(lines, "State:  locked: "+shown+" only"+a.lockedLine(st.why))
+	}
+	for _, n := range st.Notes {
+		lines = append(lines, "Note:   "+n)
+	}
+	return lines
 }
 
 func (n recordCounts) String() string {

@@ -11,7 +11,7 @@ import (
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
-// Reset moves file, backup and the note of the store's id to a new directory
+// Reset moves file, sidecars, backup and the note of the store's id to a new directory
 // beside the store, and returns it. link, if not nil, is called before that, to
 // give the store what else it needs there; names are as in the place it gets.
 func (f *File) Reset(ctx context.Context, link func(from Place, to string)) (moved string, err error) {

@@ -1,9 +1,10 @@
-// Package storefile keeps the one file that an adapter rewrites as a whole, and
-// what belongs to it: the lock files beside it, the note of which store was here,
-// the backup, and the directory to which a reset moves it all. It knows nothing
-// of what the file holds but the id of the store.
+// Package storefile keeps the place of an adapter's one file, and what belongs to
+// it: the lock files beside it, the note of which store was here, the backup, and
+// the directory to which a reset moves it all. It replaces the file as a whole for
+// those that want that. Of what the file holds it is told the id of the store.
 //
 //	<file>                the store
+//	<file><sidecar>       what else is part of it, such as SQLite's -wal
 //	<file>.bak            the state before the last change, if the adapter keeps one
 //	<file>.locks/store    locked by who changes the store
 //	<file>.locks/00…ff    locked for one credential
