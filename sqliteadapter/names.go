@@ -1,12 +1,10 @@
 package sqliteadapter
 
 import (
-	"cmp"
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"slices"
 
 	"github.com/globus-keys/globus-keys/keystore"
@@ -109,19 +107,6 @@ func (r *reader) hiddenKeys(kind keystore.Kind, namespaces []string, yield func(
 	}
 }
 
-// namespacesOf are those of keys, which are sorted.
-func namespacesOf(keys iter.Seq2[keystore.RecordKey, error]) (found []string, err error) {
-	for k, err := range keys {
-		if err != nil {
-			return nil, err
-		}
-		if len(found) == 0 || found[len(found)-1] != k.Namespace {
-			found = append(found, k.Namespace)
-		}
-	}
-	return found, nil
-}
-
 // openLabels returns the keys of a kind, sorted, and what is wrong with the rest.
 func (r *reader) openLabels(kind keystore.Kind) (keys []keystore.RecordKey, bad []error, err error) {
 	sealer, err := r.sealer()
@@ -173,8 +158,4 @@ func (r *reader) labels(kind keystore.Kind, after string) (tags []string, labels
 		})
 	})
 	return tags, labels, err
-}
-
-func compareKeys(a, b keystore.RecordKey) int {
-	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
