@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/globus-keys/globus-keys/internal/adaptertest"
 	"github.com/globus-keys/globus-keys/internal/erase"
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -14,7 +15,7 @@ func TestWhatIsErased(t *testing.T) {
 	for name, path := range map[string]string{"WAL": filepath.Join(t.TempDir(), "logins.db"), "memory": Memory} {
 		erase.Do(func() {
 			k := tokenKey("rs")
-			a, err := Open(path, keyFiles(t.TempDir()).unseal, nil)
+			a, err := Open(path, adaptertest.KeyFiles(t.TempDir()).Unseal, nil)
 			if err == nil {
 				err = found(t, a, k)
 			}
