@@ -255,3 +255,33 @@ func FuzzStoreFile(f *testing.F) {
 		}
 	})
 }
+
+// TestRekeyWhileAKeyIsWaitedFor: a writer who has got the key of a store, and then its lock,
+// finds another key, and asks for that: nothing is sealed with the old one.
+func TestRekeyWhileAKeyIsWaitedFor(t *testing.T) {
+	k, path := newKeychain(t), filepath.Join(t.TempDir(), "store", "tokens.json")
+	if err := makeStore(t.Context(), k.open(t, path), map[string]string{"one": "1"}); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	a, err := Open(path, func(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
+		if asked++; asked == 1 {
+			if err := rekey(ctx, k.open(t, path), slotB); err != nil {
+				t.Errorf("rekey: %v", err)
+			}
+		}
+		return k.unseal(ctx, h, meta)
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	err = a.Update(t.Context(), func(w keystore.Writer) error { return putAll(w, map[string]string{"two": "2"}) })
+	if err != nil || asked != 2 {
+		t.Errorf("the key was asked for %d times: %v", asked, err)
+	}
+	want := map[string]string{"one": "1", "two": "2"}
+	if got, err := read(t.Context(), k.open(t, path)); err != nil || !maps.Equal(got, want) {
+		t.Errorf("the store holds %v (%v)", got, err)
+	}
+}
