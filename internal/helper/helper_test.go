@@ -31,13 +31,13 @@ func (p *parrot) Explain(err error) Failure {
 
 // talk serves lines, whose last answer it waits for before the input ends, and returns
 // the answers.
-func talk(t *testing.T, p *parrot, lines ...string) (answers []Answer, end error) {
+func talk(t *testing.T, h Handler, lines ...string) (answers []Answer, end error) {
 	t.Helper()
 	in, toHelper := io.Pipe()
 	fromHelper, out := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Serve(t.Context(), in, out, p)
+		ended <- Serve(t.Context(), in, out, h)
 		out.Close()
 		in.Close()
 	}()
@@ -146,13 +146,32 @@ func TestHalfALineIsNotDone(t *testing.T) {
 	}
 }
 
+// An answer that is longer than a line may be is not sent, and the next one is.
 func TestLongAnswer(t *testing.T) {
-	value := strings.Repeat("x", MaxLine-80) // with its names the answer is longer than the request
-	answers, err := talk(t, &parrot{}, fmt.Sprintf(`{"v":1,"id":3,"op":"config-put","namespace":"n","name":"c","value":"%s"}`, value)+"\n")
-	if err != nil || len(answers) != 1 || answers[0].ID != 3 {
-		t.Fatalf("%+v, %v", answers, err)
+	const hello = `{"v":1,"id":3,"op":"hello"}` + "\n"
+	short := len(encode(Answer{Version: Version, ID: 3, Program: "x"})) - 1
+	answers, err := talk(t, &talker{MaxLine - short, MaxLine - short + 1, 1}, hello, hello, hello)
+	if err != nil || len(answers) != 3 {
+		t.Fatalf("%d answers, %v", len(answers), err)
+	}
+	for i, code := range []string{"", "too_large", ""} {
+		a := answers[i]
+		if a.ID != 3 || (a.Error == nil) != (code == "") || code != "" && (a.Error.Code != code || a.Program != "") {
+			t.Errorf("answer %d: id %d, %+v, %d bytes", i, a.ID, a.Error, len(a.Program))
+		}
 	}
 }
+
+// talker answers with so many bytes, and then so many.
+type talker []int
+
+func (l *talker) Do(context.Context, Request) (Answer, error) {
+	n := (*l)[0]
+	*l = (*l)[1:]
+	return Answer{Program: strings.Repeat("x", n)}, nil
+}
+
+func (*talker) Explain(err error) Failure { return (&parrot{}).Explain(err) }
 
 // waiting is a handler that is at work until its context ends.
 type waiting struct {
