@@ -210,14 +210,21 @@ func TestOneRefreshForAllOfPython(t *testing.T) {
 	}
 }
 
-// 16 processes of 5 stores in one namespace: none fails, none is lost.
+// 16 processes of 5 stores in one namespace, of either kind of store: none fails, none is
+// lost.
 func TestStoresOfPython(t *testing.T) {
-	p := newPython(t, oauthtest.Static)
-	if got := p.start("stores").end(); len(got) != 0 {
-		t.Errorf("%q", got)
-	}
-	if n := len(p.logins()); n != 80 {
-		t.Errorf("%d of 80 stores are there", n)
+	for _, kind := range []string{"file", "sqlite"} {
+		t.Run(kind, func(t *testing.T) {
+			p := newPython(t, oauthtest.Static)
+			p.env = append([]string{"GLOBUS_KEYS_STORE=" + kind + ":" + filepath.Join(p.dir, "data", "logins")}, slices.DeleteFunc(p.env,
+				func(v string) bool { return strings.HasPrefix(v, "GLOBUS_KEYS_STORE=") })...)
+			if got := p.start("stores").end(); len(got) != 0 {
+				t.Errorf("%q", got)
+			}
+			if n := len(p.logins()); n != 80 {
+				t.Errorf("%d of 80 stores are there", n)
+			}
+		})
 	}
 }
 

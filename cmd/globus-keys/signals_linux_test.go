@@ -23,6 +23,7 @@ import (
 	"github.com/globus-keys/globus-keys/keystore/keystoretest"
 	"github.com/globus-keys/globus-keys/keystore/local"
 	"github.com/globus-keys/globus-keys/keystore/oauth/oauthtest"
+	"github.com/globus-keys/globus-keys/sqliteadapter"
 )
 
 // home is a user's home, with nothing of the tester's in it, and an issuer.
@@ -98,7 +99,7 @@ func stderrOf(err error) string {
 // store opens the user's store in this process.
 func (h *home) store() (*local.Place, *keystore.Store) {
 	h.Helper()
-	p, err := local.Find(&local.Options{Getenv: h.getenv, WorkFactor: 10})
+	p, err := local.Find(&local.Options{Getenv: h.getenv, WorkFactor: 10, SQLite: sqliteadapter.Opener(nil)})
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -260,6 +260,10 @@ def interface():
     storage.store_config("c", {"x": [1, None]})
     assert storage.read_config("c") == {"x": [1, None]}
     assert list(storage.iter_configs()) == ["c"]
+    apps = GlobusKeysStorage.for_globus_app(CLIENT, "test", globus_sdk.GlobusAppConfig(), "m")
+    apps.store_config("c", 1)  # and no login
+    assert list(storage.iter_namespaces()) == ["n é"]
+    assert list(storage.iter_namespaces(include_config_namespaces=True)) == ["m", "n é"]
     assert storage.remove_config("c") and not storage.remove_config("c")
     for identity in None, "fake-person":  # answers that say nothing of the refresh token keep it
         silent = record("a", 1)
@@ -268,12 +272,19 @@ def interface():
         kept = storage.get_token_data("a")
         assert kept.refresh_token and kept.identity_id == "fake-person"
     other = GlobusKeysStorage(CLIENT, namespace="another")
-    for wrong in found, {"a": record("a" * 600, 1)}:
+    mixed = {"b": record("b", 1), "a": record("a" * 600, 1)}
+    for wrong in found, {"a": record("a" * 600, 1)}, mixed:
         try:
             other.store_token_data_by_resource_server(wrong)
             raise AssertionError("what is a handle elsewhere was stored")
         except globus_keys.GlobusKeysError as error:
             assert error.code in ("invalid", "too_large"), error.code
+    assert other.get_token_data_by_resource_server() == {}  # all or none
+    long = {f"long {n}": record(f"long {n}", n) for n in range(9)}
+    for data in long.values():  # together more than one answer holds
+        data.extra = {"unknown": "x" * 50_000}
+        other.store_token_data_by_resource_server({data.resource_server: data})
+    assert list(other.get_token_data_by_resource_server()) == list(long)
     try:
         storage.store_config("c", "x" * (1 << 20))
         raise AssertionError("too long")
