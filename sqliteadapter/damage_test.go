@@ -169,3 +169,20 @@ func TestGarbageBesideADatabase(t *testing.T) {
 		}
 	})
 }
+
+// TestLogOfAnotherDatabaseIsNotBelieved: what SQLite kept beside a database that is gone,
+// whole and in order, is not read into the one that is made in its place.
+func TestLogOfAnotherDatabaseIsNotBelieved(t *testing.T) {
+	was := newSite(t, "WAL")
+	a := was.made(t)
+	ok(t, "put", put(t.Context(), a, "two", "of another store")) // in the -wal, as long as it is open
+	log, err := os.ReadFile(was.path + "-wal")
+	ok(t, "read", err)
+	if len(log) == 0 {
+		t.Fatal("there is no -wal")
+	}
+	s := newSite(t, "WAL")
+	ok(t, "write", os.WriteFile(s.path+"-wal", log, 0o600))
+	holds(t, s.made(t), base, "beside the -wal of another")
+	holds(t, s.open(t), base, "afterwards")
+}

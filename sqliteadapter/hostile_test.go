@@ -2,6 +2,7 @@ package sqliteadapter
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/globus-keys/globus-keys/keystore"
@@ -87,4 +88,24 @@ func TestTablesChangedWhileOpen(t *testing.T) {
 		by("PRAGMA user_version = 1")(t, s)
 		holds(t, s.open(t), with("one", "x"), "afterwards")
 	})
+}
+
+// TestSwappedLabels: the names of two hidden records that have changed their places are
+// nobody's: neither is listed, both are named by Check, and what was put is got.
+func TestSwappedLabels(t *testing.T) {
+	s := newSite(t, "hidden")
+	a := s.made(t)
+	execute(t, s.plain(t), "CREATE TEMP TABLE was AS SELECT name, label FROM records WHERE kind = 'token' ORDER BY name LIMIT 2",
+		"UPDATE records SET label = (SELECT label FROM was WHERE was.name <> records.name) WHERE name IN (SELECT name FROM was)")
+	if listed, err := read(t.Context(), a); err != nil || len(listed) != 1 {
+		t.Errorf("listed are %v (%v)", listed, err)
+	}
+	if err := a.Check(t.Context()); !damaged(err) || strings.Count(err.Error(), "the label of token") != 2 {
+		t.Errorf("Check says %v", err)
+	}
+	for name, want := range base {
+		if got, err := get(t.Context(), a, name); err != nil || got != want {
+			t.Errorf("%s is %q (%v)", name, got, err)
+		}
+	}
 }
