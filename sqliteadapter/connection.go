@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/globus-keys/globus-keys/internal/sqliteuri"
+	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // noContext is given to SQLite, which does not wait but for what patiently waits for: the
@@ -122,8 +123,15 @@ func journal(c connection, shared bool) error {
 	if err != nil || mode == "wal" && !shared {
 		return err
 	}
+	// SQLite answers with the mode that the database is in, which may be the one before.
+	if mode, err = c.ask("PRAGMA journal_mode=TRUNCATE"); err != nil {
+		return err
+	}
+	if mode != "truncate" {
+		return busy{&keystore.Error{Err: keystore.ErrBusy, Detail: fmt.Sprintf("SQLite keeps it in the mode %q, in which machines cannot share it", mode)}}
+	}
 	// Here a power cut could do more harm with synchronous=NORMAL than lose updates.
-	return errors.Join(c.exec("PRAGMA journal_mode=TRUNCATE"), c.exec("PRAGMA synchronous=FULL"))
+	return c.exec("PRAGMA synchronous=FULL")
 }
 
 // makeFile makes the empty file at path a database in which fill has done its part.

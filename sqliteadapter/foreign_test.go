@@ -218,3 +218,24 @@ func TestStrangersAreRefusedByName(t *testing.T) {
 		}
 	}
 }
+
+// TestJournalModeThatCannotBeSet, since another program is in the way or SQLite does not:
+// the store is not used in the mode that it has.
+func TestJournalModeThatCannotBeSet(t *testing.T) {
+	s := newSite(t, "WAL")
+	ok(t, "Close", s.made(t).Close())
+	other := s.plain(t)
+	execute(t, other, "BEGIN", "SELECT count(*) FROM records")
+	if _, err := openFile(t.Context(), s.path, true, Options{}); !errors.Is(err, keystore.ErrBusy) {
+		t.Errorf("while another program reads it in WAL mode: %v, want ErrBusy", err)
+	}
+	execute(t, other, "ROLLBACK")
+	other.Close()
+
+	memory, err := connect("file::memory:") // whose mode is always "memory", without an error
+	ok(t, "connect", err)
+	defer memory.Close()
+	if err := journal(connection{memory}, true); !errors.Is(err, keystore.ErrBusy) || !strings.Contains(err.Error(), `"memory"`) {
+		t.Errorf("a mode that stays as it was: %v, want ErrBusy", err)
+	}
+}

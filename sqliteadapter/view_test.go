@@ -17,7 +17,7 @@ func TestKeyOfAViewThatBeginsAnew(t *testing.T) {
 		other, p := s.start(t), &prober{t, s, make(map[string]int)}
 		a := s.openWith(t, func(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
 			p.at("Unseal")
-			return s.keys.unseal(ctx, h, meta)
+			return s.keys.Unseal(ctx, h, meta)
 		})
 		calls := 0
 		err := a.View(t.Context(), func(r keystore.Reader) error {
