@@ -13,16 +13,23 @@ import (
 // rows that can be no records, by their names or, where those are hidden, their labels.
 func (a *Adapter) Check(ctx context.Context) error {
 	return a.View(ctx, func(reading keystore.Reader) error {
-		r := reading.(*reader)
-		if r.src == nil {
-			return nil
+		if r := reading.(*reader); r.src != nil {
+			return r.check()
 		}
-		err := errors.Join(r.integrity(), r.strangeKinds())
-		for _, kind := range keystore.Kinds() {
-			err = errors.Join(err, r.strangers(kind))
-		}
-		return err
+		return nil
 	})
+}
+
+func (r *reader) check() error {
+	r.slow = true
+	err := errors.Join(r.integrity(), r.strangeKinds())
+	for _, kind := range keystore.Kinds() {
+		err = errors.Join(err, r.strangers(kind))
+	}
+	if ended := keystore.Ended(r.ctx); ended != nil {
+		return r.a.file.About(ended) // once, not for each part
+	}
+	return err
 }
 
 func (r *reader) integrity() error {

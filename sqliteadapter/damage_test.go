@@ -2,11 +2,14 @@ package sqliteadapter
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -185,4 +188,36 @@ func TestLogOfAnotherDatabaseIsNotBelieved(t *testing.T) {
 	ok(t, "write", os.WriteFile(s.path+"-wal", log, 0o600))
 	holds(t, s.made(t), base, "beside the -wal of another")
 	holds(t, s.open(t), base, "afterwards")
+}
+
+// TestCheckEndsWithItsContext in the middle of a statement, which a huge database makes
+// last: here each row takes a millisecond, and the first one ends the context.
+func TestCheckEndsWithItsContext(t *testing.T) {
+	const rows = 500
+	for what, check := range map[string]func(*reader) error{"check": (*reader).check, "strangeKinds": (*reader).strangeKinds} {
+		ctx, cancel := context.WithCancel(t.Context())
+		looked, begun := 0, false
+		look := func() bool {
+			if begun {
+				looked++
+				cancel()
+				time.Sleep(time.Millisecond)
+			}
+			return true
+		}
+		src := sql.OpenDB(connector{"file::memory:", func(c connection) error {
+			return c.Conn.(interface{ RegisterFunc(string, any, bool) error }).RegisterFunc("look", look, false)
+		}})
+		defer src.Close()
+		src.SetMaxOpenConns(1)
+		_, err := src.Exec(`CREATE TABLE numbers (n, CHECK (look()));
+			CREATE VIEW records AS SELECT n AS kind FROM numbers WHERE look();
+			INSERT INTO numbers WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT ?) SELECT n FROM r`, rows)
+		ok(t, "make", err)
+		begun = true
+		err = check(&reader{ctx: ctx, a: newSite(t, "WAL").open(t), src: src, slow: what == "strangeKinds"})
+		if !errors.Is(err, context.Canceled) || looked == 0 || looked == rows {
+			t.Errorf("%s has looked at %d of %d rows: %v", what, looked, rows, err)
+		}
+	}
 }

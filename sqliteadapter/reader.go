@@ -22,6 +22,7 @@ type reader struct {
 
 	stale bool // an Update came between: what is read from now on is of another state
 	keyed bool // the key was needed
+	slow  bool // statements look at the whole database, and end with ctx
 
 	held keystore.Sealer // of the key before a writer, who asks nobody under the store's lock; else nil
 }
@@ -115,8 +116,24 @@ func formatSlots(h keystore.Header) string {
 // ask runs a query of one row.
 func (r *reader) ask(query string, args []any, to ...any) error {
 	return patiently(r.ctx, r.a.opts.patience, func() error {
-		return explain(r.src.QueryRowContext(noContext, query, args...).Scan(to...))
+		return r.explain(r.src.QueryRowContext(r.statement(), query, args...).Scan(to...))
 	})
+}
+
+// statement is the context of a statement.
+func (r *reader) statement() context.Context {
+	if r.slow {
+		return r.ctx
+	}
+	return noContext
+}
+
+// explain is that of the package, but a slow statement that was broken off says why.
+func (r *reader) explain(err error) error {
+	if ended := keystore.Ended(r.ctx); r.slow && err != nil && ended != nil {
+		return ended
+	}
+	return explain(err)
 }
 
 // unchanged notes a state that is not this snapshot's.
@@ -218,17 +235,17 @@ func (r *reader) each(query string, args []any, fn func(*sql.Rows) error) error 
 	if err := keystore.Ended(r.ctx); err != nil {
 		return err
 	}
-	rows, err := r.src.QueryContext(noContext, query, args...)
+	rows, err := r.src.QueryContext(r.statement(), query, args...)
 	if err != nil {
-		return explain(err)
+		return r.explain(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		if err := fn(rows); err != nil {
-			return explain(err)
+			return r.explain(err)
 		}
 	}
-	return explain(rows.Err())
+	return r.explain(rows.Err())
 }
 
 func (r *reader) about(err error, k keystore.RecordKey) error {
