@@ -67,6 +67,9 @@ func (db *database) upToDate(ctx context.Context, lock func(context.Context) (fu
 	if l, err = db.layout(ctx); err != nil {
 		return err
 	}
+	if err := l.check(len(known)); err != nil {
+		return err
+	}
 	return db.transact(ctx, func(t *transaction) error {
 		for n := l.version; n < len(known); n++ {
 			t.run(known[n])
@@ -83,7 +86,18 @@ var ErrForeign = fmt.Errorf("%w", keystore.ErrCorrupt)
 // layout is what a database says of itself.
 type layout struct{ application, version, tables, strange int }
 
+// layout says what the database is. It looks more than once: while it does, another
+// process may bring the database up to date.
 func (db *database) layout(ctx context.Context) (l layout, err error) {
+	for before := l; ; before = l {
+		l, err = db.look(ctx)
+		if err != nil || l.strange == 0 || l == before {
+			return l, err
+		}
+	}
+}
+
+func (db *database) look(ctx context.Context) (l layout, err error) {
 	db.shape = new(int)
 	err = patiently(ctx, db.patience, func() error { return explain(db.QueryRowContext(noContext, askShape).Scan(db.shape)) })
 	for query, to := range map[string]*int{

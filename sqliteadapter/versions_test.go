@@ -1,6 +1,9 @@
 package sqliteadapter
 
 import (
+	"fmt"
+	"maps"
+	"sync"
 	"testing"
 
 	"github.com/globus-keys/globus-keys/keystore"
@@ -22,8 +25,9 @@ func withLater(t *testing.T) {
 	schema += later
 }
 
-// TestStoreOfAnEarlierVersionIsBroughtUpToDate by whoever opens it first, once, with all
-// that it holds. A program that knows the earlier version only refuses it then.
+// TestStoreOfAnEarlierVersionIsBroughtUpToDate by whoever opens it first of many at once:
+// once, and with all that it holds. A program that knows the earlier one only refuses it
+// then.
 func TestStoreOfAnEarlierVersionIsBroughtUpToDate(t *testing.T) {
 	for mode := range modes {
 		t.Run(mode, func(t *testing.T) {
@@ -31,13 +35,22 @@ func TestStoreOfAnEarlierVersionIsBroughtUpToDate(t *testing.T) {
 			ok(t, "Close", s.made(t).Close())
 			t.Run("later", func(t *testing.T) {
 				withLater(t)
-				a := s.open(t)
-				holds(t, a, base, "brought up to date")
-				ok(t, "put", put(t.Context(), a, "two", "x"))
-				other := s.open(t)
-				holds(t, other, with("two", "x"), "for another")
-				ok(t, "Check", other.Check(t.Context()))
+				want := maps.Clone(base)
+				var wg sync.WaitGroup
+				for i := range 8 {
+					a := s.open(t)
+					wg.Go(func() {
+						if err := put(t.Context(), a, fmt.Sprint(i), "x"); err != nil {
+							t.Errorf("put: %v", err)
+						}
+					})
+					want[fmt.Sprint(i)] = "x"
+				}
+				wg.Wait()
 				s.is(t, 3, 7)
+				a := s.open(t)
+				holds(t, a, want, "brought up to date")
+				ok(t, "Check", a.Check(t.Context()))
 				fresh := newSite(t, mode)
 				ok(t, "Close", fresh.made(t).Close())
 				fresh.is(t, 3, 7)

@@ -110,10 +110,11 @@ func TestUserApp(t *testing.T) {
 			p.issuer.SetLifetime(2)
 			r := p.start("life")
 			r.says("login", fakeGroups, "next")
-			p.issuer.SetLifetime(1000) // of what the refreshes bring
+			before := p.issuer.Counts().Refreshes // on a slow machine a token is over before it is used
+			p.issuer.SetLifetime(1000)            // of what the refreshes bring
 			r.goOn()
 			r.says(fakeGroups, "login required False", "next")
-			if c := p.issuer.Counts(); c.Exchanges != 1 || c.Refreshes != 2 || c.Denied != 0 {
+			if c := p.issuer.Counts(); c.Exchanges != 1 || c.Refreshes != before+2 || c.Denied != 0 {
 				t.Errorf("%+v", c)
 			}
 			if got := p.start("use").end(); !slices.Equal(got, []string{fakeGroups, "handle True", "handle True", "refresh tokens 0", "access tokens True"}) {
@@ -128,7 +129,7 @@ func TestUserApp(t *testing.T) {
 					t.Errorf("%s is not revoked", login.ResourceServer)
 				}
 			}
-			if c := p.issuer.Counts(); len(logins) != 2 || c.Exchanges != 1 || c.Refreshes != 2 || c.Reuse != 0 || c.Strays != 0 {
+			if c := p.issuer.Counts(); len(logins) != 2 || c.Exchanges != 1 || c.Refreshes != before+2 || c.Reuse != 0 || c.Strays != 0 {
 				t.Errorf("%d logins, %+v", len(logins), c)
 			}
 		})
