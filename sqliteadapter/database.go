@@ -99,6 +99,15 @@ func patiently(ctx context.Context, limit time.Duration, try func() error) error
 	}
 }
 
+// tries is how often a View tries to do without a snapshot, which outside of WAL mode is
+// a copy of the whole database.
+func (db *database) tries() int {
+	if db == nil || db.wal {
+		return 1
+	}
+	return 4
+}
+
 // snapshot returns a source that nobody changes, until done is called.
 func (db *database) snapshot(ctx context.Context) (src source, done func(), err error) {
 	conn, err := db.Conn(ctx)

@@ -23,7 +23,8 @@
 // which processes would poll and starve. No transaction is open while fn runs, a key is
 // waited for or a record is sealed or opened: reads are single statements that notice
 // when another Update came between them. Then View begins anew, and this time in one
-// read transaction, which in WAL mode stops nobody; else on a copy in memory.
+// read transaction, which in WAL mode stops nobody. Outside of it View is tried four
+// times, and then reads a copy, which takes twice the database's bytes of memory.
 //
 // Files are made 0600 and directories 0700 whatever the umask is. What is not the
 // user's own, or not a regular file, is refused by name. Nothing else may open and
@@ -178,17 +179,21 @@ func (a *Adapter) View(ctx context.Context, fn func(keystore.Reader) error) erro
 		return err
 	}
 	defer db.leave()
-	r, err := a.read(ctx, db)
-	if err != nil {
-		return err
+	keyed := false
+	for range db.tries() {
+		r, err := a.read(ctx, db)
+		if err != nil {
+			return err
+		}
+		if err := fn(r); !r.stale {
+			return err
+		}
+		keyed = r.keyed
 	}
-	if err := fn(r); !r.stale {
-		return err
-	}
-	return a.viewSnapshot(ctx, db, r.keyed, fn)
+	return a.viewSnapshot(ctx, db, keyed, fn)
 }
 
-// viewSnapshot is View after an Update has come between two reads.
+// viewSnapshot is View after an Update has come between two reads, each time it was tried.
 func (a *Adapter) viewSnapshot(ctx context.Context, db *database, keyed bool, fn func(keystore.Reader) error) error {
 	r, err := a.read(ctx, db)
 	if err == nil && keyed {

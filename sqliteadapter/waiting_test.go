@@ -2,6 +2,7 @@ package sqliteadapter
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -99,28 +100,50 @@ func TestNoTransactionWhileAnythingIsWaitedFor(t *testing.T) {
 	}
 }
 
-// TestViewThatBeginsAnew holds no writer up, whatever its fn waits for.
+// TestViewThatBeginsAnew holds no writer up, whatever its fn waits for. Its last try is
+// over a snapshot.
 func TestViewThatBeginsAnew(t *testing.T) {
 	inBoth(t, func(t *testing.T, mode string) {
 		s := newSite(t, mode)
 		a := s.made(t)
-		calls := 0
+		calls, last := 0, map[string]int{"WAL": 2, "TRUNCATE": 5}[mode]
 		err := a.View(t.Context(), func(r keystore.Reader) error {
 			calls++
 			before, err := text(r, "one")
-			if calls == 1 {
+			if calls < last {
 				ok(t, "Get", err)
 			}
 			ok(t, "a put meanwhile", put(t.Context(), a, "one", time.Now().String()))
 			execute(t, s.plain(t), "BEGIN IMMEDIATE", "ROLLBACK")
 			after, err := text(r, "one")
-			if calls > 1 && (err != nil || after != before) {
+			if calls == last && (err != nil || after != before) {
 				t.Errorf("the snapshot changes from %q to %q (%v)", before, after, err)
 			}
 			return err
 		})
-		if err != nil || calls != 2 {
+		if err != nil || calls != last {
 			t.Errorf("View has called fn %d times: %v", calls, err)
 		}
 	})
+}
+
+// TestViewIsCopiedOnlyInTheEnd: outside of WAL mode one Update that comes between costs
+// no copy of the database.
+func TestViewIsCopiedOnlyInTheEnd(t *testing.T) {
+	for updates, copied := range map[int]bool{1: false, 3: false, 4: true} {
+		a, calls := newSite(t, "TRUNCATE").made(t), 0
+		var last source
+		err := a.View(t.Context(), func(r keystore.Reader) error {
+			last = r.(*reader).src
+			if calls++; calls <= updates {
+				ok(t, "a put meanwhile", put(t.Context(), a, "one", strconv.Itoa(calls)))
+			}
+			_, err := text(r, "one")
+			return err
+		})
+		db, isDatabase := last.(*database)
+		if err != nil || calls != updates+1 || isDatabase == copied || !copied && db.wal {
+			t.Errorf("with %d Updates between fn was called %d times, at last over %T: %v", updates, calls, last, err)
+		}
+	}
 }
