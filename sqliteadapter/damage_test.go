@@ -71,6 +71,47 @@ func TestDamagedRowCostsOnlyItself(t *testing.T) {
 	}
 }
 
+// TestPutMendsADamagedLabel: a record that was not listed is listed again. A label that is
+// good stays, and costs one Open; a new record costs none.
+func TestPutMendsADamagedLabel(t *testing.T) {
+	s := newSite(t, "hidden")
+	a := s.made(t)
+	for what, label := range map[string]string{
+		"no age file": "x'00'", "an empty one": "x''", "none": "NULL", "too long a one": "zeroblob(50000000)",
+		"another record's": "(SELECT label FROM records WHERE kind = 'token' AND name <> 'two')",
+	} {
+		execute(t, s.plain(t), s.aimed(t, a, "UPDATE records SET label = "+label+" WHERE name = 'two'"))
+		if err := a.Check(t.Context()); !damaged(err) {
+			t.Errorf("%s: Check says %v", what, err)
+		}
+		ok(t, "put", put(t.Context(), a, "two", "2"))
+		holds(t, a, base, "after a put over "+what)
+		ok(t, "Check", a.Check(t.Context()))
+	}
+
+	opened := 0
+	b := s.openWith(t, func(ctx context.Context, h keystore.Header, meta []byte) (keystore.Sealer, error) {
+		sealer, err := s.keys.Unseal(ctx, h, meta)
+		return countingSealer{sealer.(keystore.Blinder), &opened}, err
+	})
+	for name, want := range map[string]int{"two": 1, "new": 0} {
+		opened = 0
+		if ok(t, "put", put(t.Context(), b, name, "2")); opened != want {
+			t.Errorf("a put of %s has opened %d labels, want %d", name, opened, want)
+		}
+	}
+}
+
+type countingSealer struct {
+	keystore.Blinder
+	opened *int
+}
+
+func (s countingSealer) Open(ctx context.Context, k keystore.RecordKey, sealed []byte) ([]byte, error) {
+	*s.opened++
+	return s.Blinder.Open(ctx, k, sealed)
+}
+
 // aimed is a statement about the record that has the name two, where names are hidden.
 func (s site) aimed(t *testing.T, a *Adapter, statement string) string {
 	t.Helper()

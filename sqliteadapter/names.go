@@ -88,6 +88,22 @@ func (r *reader) openLabel(sealer keystore.Sealer, kind keystore.Kind, tag strin
 	return k, err
 }
 
+const selectLabel = `SELECT (SELECT label FROM records WHERE kind = ? AND namespace = '' AND name = ?)`
+
+// labelled reports whether a record has a label that opens. That takes less time than to
+// seal another one.
+func (r *reader) labelled(sealer keystore.Sealer, kind keystore.Kind, at place) (bool, error) {
+	var sealed []byte
+	err := r.ask(selectLabel, []any{string(kind), at.name}, &sealed)
+	if err == nil && sealed != nil {
+		_, err = r.openLabel(sealer, kind, at.name, sealed)
+	}
+	if damaged(err) {
+		return false, nil
+	}
+	return sealed != nil, err
+}
+
 const selectLabels = `SELECT s.changes, r.name, r.label FROM store s LEFT JOIN (SELECT name, label FROM records
 	WHERE kind = ?1 AND namespace = '' AND name > ?2 ORDER BY name LIMIT ?3) r`
 

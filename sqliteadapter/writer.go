@@ -124,13 +124,13 @@ func (w *writer) put(k keystore.RecordKey, payload []byte) (*change, error) {
 	return c, w.putLabel(k, c)
 }
 
-// putLabel seals the names of a record that has none under this key yet.
+// putLabel seals the names of a record that has none under this key yet, or none that open.
 func (w *writer) putLabel(k keystore.RecordKey, c *change) (err error) {
 	if !w.hides(k.Kind) {
 		return nil
 	}
-	if c.at == c.was && w.src != nil {
-		if _, err = w.stored(w.held, k); !errors.Is(err, keystore.ErrNotFound) && !damaged(err) {
+	if !w.rekeyed && w.src != nil {
+		if good, err := w.labelled(w.held, k.Kind, c.at); good || err != nil {
 			return err
 		}
 	}
