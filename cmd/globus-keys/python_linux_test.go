@@ -313,3 +313,14 @@ func TestEveryMethodInPython(t *testing.T) {
 		t.Errorf("it says %q", got)
 	}
 }
+
+// A helper that is stopped, and a command that is none, hold no program up: they are
+// killed, and the next request has another one.
+func TestStoppedHelperInPython(t *testing.T) {
+	p := newPython(t, oauthtest.Static)
+	late := "the helper of globus-keys has not answered for "
+	want := []string{late + "0.2 seconds", "killed True None", late + "0.2 seconds", "killed True None", "None", late + "0.1 seconds"}
+	if got := p.start("stopped", t.TempDir()).end(); !slices.Equal(got, want) {
+		t.Errorf("it says %q", got)
+	}
+}

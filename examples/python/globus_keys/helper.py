@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shutil
 import subprocess
 import threading
@@ -13,7 +14,9 @@ import weakref
 from .errors import GlobusKeysError, Unavailable, from_answer
 
 MAX_LINE = 1 << 20  # bytes of a request or an answer, with its LF
+TIMEOUT = 300.0  # seconds: a keychain's dialog has 120, locks 30 each, a refresh 40
 PATIENCE = 5  # seconds that close waits for a helper, which may have a login to store
+ENDING = 45  # seconds after which one is killed that is to end: it may store for 40
 
 Answer = t.Dict[str, t.Any]
 
@@ -23,11 +26,18 @@ class Helper:
 
     Threads take turns. A forked child starts a helper of its own. One that was
     killed is started again, and asked again, once: every request may be made twice.
+    One that does not answer within timeout seconds (None: no limit) is done with.
     """
 
-    def __init__(self, program: str, arguments: t.Sequence[str]) -> None:
+    def __init__(
+        self,
+        program: str,
+        arguments: t.Sequence[str],
+        timeout: float | None = TIMEOUT,
+    ) -> None:
         self._program = program
         self._arguments = arguments
+        self._timeout = timeout
         self._process: _Process | None = None
         self._turn = threading.Lock()
         _all.add(self)
@@ -60,7 +70,7 @@ class Helper:
     def _exchange(self, op: str, fields: Answer) -> Answer:
         try:
             if self._process is None:
-                self._process = _Process(self._command())
+                self._process = _Process(self._command(), self._timeout)
                 if "error" in (answer := self._process.exchange("hello", {})):
                     return answer
             return self._process.exchange(op, fields)
@@ -102,9 +112,9 @@ class _TooLong(GlobusKeysError):
 
 
 class _Process:
-    """A helper that is running, and the pipes to it."""
+    """A helper that is running. Each pipe has a thread, which may be stuck in it."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], timeout: float | None) -> None:
         # stderr is the user's: warnings and what has no answer go there.
         try:
             self._popen = subprocess.Popen(
@@ -112,12 +122,13 @@ class _Process:
             )
         except OSError as error:
             raise Unavailable(f"{command[0]}: {error.strerror}", code="unavailable")
-        assert self._popen.stdin is not None and self._popen.stdout is not None
-        self._in = self._popen.stdin
-        self._out = self._popen.stdout
-        self._read = b""  # after the last line
+        self._timeout = timeout
+        self._requests: _Lines = queue.SimpleQueue()
+        self._answers: _Lines = queue.SimpleQueue()
         self._id = 0
-        self._end = weakref.finalize(self, _close, self._popen)
+        self._end = weakref.finalize(self, _close, self._popen, self._requests)
+        _begin(_write, self._popen.stdin, self._requests)
+        _begin(_read, self._popen.stdout, self._answers)
 
     def exchange(self, op: str, fields: Answer) -> Answer:
         self._id += 1
@@ -131,20 +142,20 @@ class _Process:
         line = json.dumps(request, separators=(",", ":")).encode() + b"\n"
         if len(line) > MAX_LINE:
             raise _TooLong("this is too much for one request", code="too_large")
-        rest = memoryview(line)
-        try:
-            while rest:
-                rest = rest[self._in.write(rest) :]
-        except OSError:
-            raise _Gone(self._ended()) from None
+        self._requests.put(line)
 
     def _receive(self) -> Answer:
-        while b"\n" not in self._read:
-            chunk = self._out.read(65536)
-            if not chunk or len(self._read) > MAX_LINE:
-                raise _Gone(self._ended())
-            self._read += chunk
-        line, _, self._read = self._read.partition(b"\n")
+        try:
+            line = self._answers.get(timeout=self._timeout)
+        except queue.Empty:
+            _begin(_kill, self._popen)
+            raise Unavailable(
+                f"the helper of globus-keys has not answered for {self._timeout:g} seconds",
+                hint="globus-keys status, in a terminal, says how the store is",
+                code="unavailable",
+            ) from None
+        if line is None:
+            raise _Gone(self._ended())
         try:
             answer = json.loads(line)
         except ValueError:
@@ -165,16 +176,54 @@ class _Process:
 
     def disown(self) -> None:
         self._end.detach()
-        self._in.close()
-        self._out.close()
+        for pipe in self._popen.stdin, self._popen.stdout:
+            assert pipe is not None
+            pipe.close()  # the threads are the parent's
         self._popen.returncode = 0  # it is no child of ours: nobody is to wait for it
 
 
-def _close(popen: subprocess.Popen[bytes]) -> None:
+_Lines = queue.SimpleQueue[t.Optional[bytes]]
+
+
+def _begin(work: t.Callable[..., None], *arguments: t.Any) -> None:
+    threading.Thread(target=work, args=arguments, daemon=True).start()
+
+
+def _write(pipe: t.BinaryIO, requests: _Lines) -> None:
+    """In a thread: what is to be written, until there is no more."""
+    with pipe:
+        while line := requests.get():
+            rest = memoryview(line)
+            try:
+                while rest:
+                    rest = rest[pipe.write(rest) :]
+            except OSError:
+                return  # it has ended, which _read tells
+
+
+def _read(pipe: t.BinaryIO, answers: _Lines) -> None:
+    """In a thread: what is read, line by line, and None after the last."""
+    rest = b""
+    with pipe:
+        while len(rest) <= MAX_LINE and (chunk := pipe.read(65536)):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                answers.put(line)
+    answers.put(None)
+
+
+def _kill(popen: subprocess.Popen[bytes]) -> None:
+    """In a thread: kill a helper that does not end by itself."""
+    try:
+        popen.wait(ENDING)
+    except subprocess.TimeoutExpired:
+        popen.kill()
+        popen.wait()
+
+
+def _close(popen: subprocess.Popen[bytes], requests: _Lines) -> None:
     """End of input is the end of a helper. It finishes what it has to store."""
-    assert popen.stdin is not None and popen.stdout is not None
-    popen.stdin.close()
-    popen.stdout.close()
+    requests.put(None)
     try:
         popen.wait(PATIENCE)
     except subprocess.TimeoutExpired:

@@ -10,7 +10,7 @@ import globus_sdk
 from globus_sdk.config import get_service_url
 from globus_sdk.token_storage import TokenStorage, TokenStorageData
 
-from .helper import Helper
+from .helper import TIMEOUT, Helper
 from .transport import through_helper
 
 if t.TYPE_CHECKING:
@@ -33,6 +33,8 @@ class GlobusKeysStorage(TokenStorage):
     :param store: The store, as "file:PATH", "sqlite:PATH" or "keychain:NAME"
         (default: the user's own, or what $GLOBUS_KEYS_STORE names).
     :param program: The command, by its name or path.
+    :param timeout: Seconds in which the command has to answer, a person who is asked
+        for a passphrase too (None: no limit). After them it is an Unavailable.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class GlobusKeysStorage(TokenStorage):
         issuer: str | None = None,
         store: str | None = None,
         program: str = "globus-keys",
+        timeout: float | None = TIMEOUT,
     ) -> None:
         self.client_id = str(client_id)
         self._program = program
         self._store = store
+        self._timeout = timeout
         self._issue(issuer or get_service_url("auth"))
         super().__init__(namespace=namespace)
 
@@ -92,7 +96,9 @@ class GlobusKeysStorage(TokenStorage):
         self._issuer = _without_slash(issuer)
         store = ["--store", self._store] if self._store else []
         self._helper = Helper(
-            self._program, [*store, "credential-helper", "sdk", "--issuer", self._issuer]
+            self._program,
+            [*store, "credential-helper", "sdk", "--issuer", self._issuer],
+            self._timeout,
         )
 
     def store_token_data_by_resource_server(

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 import time
@@ -324,6 +325,41 @@ def interface():
         except globus_keys.Unavailable:
             pass
     say("ok")
+
+
+def stopped(directory):
+    """Helpers that answer nothing and read nothing any more, and one that never does."""
+    globus_keys.helper.ENDING = 0
+    storage = GlobusKeysStorage(CLIENT)
+    calls = (
+        lambda: storage.get_token_data("a"),
+        lambda: storage.store_config("c", "x" * (1 << 19)),  # more than a pipe takes
+    )
+    for call in calls:
+        storage.read_config("c")
+        process = storage._helper._process
+        process._timeout = 0.2
+        os.kill(process._popen.pid, signal.SIGSTOP)
+        unavailable(call)
+        say("killed", process._popen.wait() == -signal.SIGKILL, storage._helper._process)
+    say(storage.read_config("c"))
+    deaf = directory + "/deaf"
+    planted_at(deaf, "exec /bin/sleep 600")
+    unavailable(lambda: GlobusKeysStorage(program=deaf, timeout=0.1).read_config("c"))
+
+
+def unavailable(call):
+    try:
+        call()
+        say("answered")
+    except globus_keys.Unavailable as error:
+        say(error.message)
+
+
+def planted_at(path, line):
+    with open(path, "w") as file:
+        file.write(f"#!/bin/sh\n{line}\n")
+    os.chmod(path, 0o700)
 
 
 if __name__ == "__main__":
