@@ -324,3 +324,13 @@ func TestStoppedHelperInPython(t *testing.T) {
 		t.Errorf("it says %q", got)
 	}
 }
+
+// A program that lies where somebody works is not taken for ours.
+func TestPlantedCommandInPython(t *testing.T) {
+	p := newPython(t, oauthtest.Static)
+	want := []string{"None False", "the command 'globus-keys' is not installed, or not in PATH",
+		"the helper of globus-keys has ended, with exit code 0", "True"}
+	if got := p.start("planted", t.TempDir()).end(); !slices.Equal(got, want) {
+		t.Errorf("it says %q", got)
+	}
+}

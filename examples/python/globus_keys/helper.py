@@ -81,7 +81,7 @@ class Helper:
             raise
 
     def _command(self) -> list[str]:
-        program = shutil.which(self._program)
+        program = _find(self._program)
         if program is None:
             raise Unavailable(
                 f"the command {self._program!r} is not installed, or not in PATH",
@@ -228,6 +228,18 @@ def _close(popen: subprocess.Popen[bytes], requests: _Lines) -> None:
         popen.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         pass  # it ends by itself
+
+
+def _find(program: str) -> str | None:
+    """The path of a command. Unlike shutil.which, never one in the current directory."""
+    if os.name == "nt" and not os.path.splitext(program)[1]:
+        program += ".exe"
+    if os.path.dirname(program):
+        return shutil.which(program)
+    for directory in filter(os.path.isabs, os.get_exec_path()):
+        if path := shutil.which(os.path.join(directory, program)):
+            return path
+    return None
 
 
 _all: weakref.WeakSet[Helper] = weakref.WeakSet()

@@ -362,5 +362,20 @@ def planted_at(path, line):
     os.chmod(path, 0o700)
 
 
+def planted(directory):
+    """A command in the current directory is not run, whatever PATH has of it."""
+    os.chdir(directory)
+    os.mkdir("sub")
+    for path in "globus-keys", "sub/globus-keys":
+        planted_at(path, f": >{directory}/run")
+    relative = ["", ".", "sub", "./sub"]
+    os.environ["PATH"] = os.pathsep.join([*relative, os.environ["PATH"]])
+    say(GlobusKeysStorage(CLIENT).read_config("c"), os.path.exists("run"))
+    os.environ["PATH"] = os.pathsep.join(relative)
+    unavailable(lambda: GlobusKeysStorage(CLIENT).read_config("c"))
+    unavailable(lambda: GlobusKeysStorage(CLIENT, program="./globus-keys").read_config("c"))
+    say(os.path.exists("run"))  # as it was named
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](*sys.argv[2:])
