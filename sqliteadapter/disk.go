@@ -69,6 +69,9 @@ func (d *disk) check() (fs.FileInfo, error) {
 
 func (d *disk) checkFile(path string) (fs.FileInfo, error) {
 	info, err := atomicfile.CheckFile(d.a.file.FS, path)
+	if err == nil {
+		err = atomicfile.CheckOneName(path, info) // SQLite keeps a -wal, and locks, for each
+	}
 	if err == nil && info.Mode().Perm()&0o077 != 0 {
 		err = closeToOthers(path)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 
+	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/internal/storefile"
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -51,8 +52,8 @@ func (a *Adapter) ground(forWriter bool) (ground, error) {
 	return &disk{a: a, Place: p}, err
 }
 
-// open returns what is open, if it is still the file that has its name: another process
-// may have moved the store aside, and made another.
+// open returns what is open, if it is still the file that has its name, and no other one:
+// another process may have moved the store aside, and made another, or linked it.
 func (a *Adapter) open() *disk {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -60,7 +61,7 @@ func (a *Adapter) open() *disk {
 		return nil
 	}
 	info, err := os.Lstat(a.disk.File)
-	if err == nil && os.SameFile(info, a.disk.info) {
+	if err == nil && os.SameFile(info, a.disk.info) && atomicfile.CheckOneName(a.disk.File, info) == nil {
 		return a.disk
 	}
 	a.disk.db.retire()

@@ -2,6 +2,8 @@ package sqliteadapter
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -130,4 +132,30 @@ func TestResetMovesAWholeDatabase(t *testing.T) {
 		}
 	}
 	holds(t, s.at(moved).open(t), with("one", "x"), "without its -wal")
+}
+
+// TestDatabaseWithTwoNamesIsRefused: SQLite keeps a -wal for each name, and writers by both
+// would destroy it. It is refused by name, also by who has it open, and as long as that is so.
+func TestDatabaseWithTwoNamesIsRefused(t *testing.T) {
+	inBoth(t, func(t *testing.T, mode string) {
+		s := newSite(t, mode)
+		a := s.made(t)
+		holds(t, a, base, "at first")
+		for _, suffix := range append([]string{""}, sidecars...) {
+			other := filepath.Join(filepath.Dir(s.path), "b.db") + suffix
+			if err := os.Link(s.path+suffix, other); errors.Is(err, fs.ErrNotExist) {
+				continue
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			_, err := read(t.Context(), s.open(t))
+			fails(t, "a read of who opens it", err, keystore.ErrTampered, s.path+suffix)
+			fails(t, "a put of who opens it", put(t.Context(), s.open(t), "one", "x"), keystore.ErrTampered, s.path+suffix)
+			if suffix == "" {
+				fails(t, "a put of who has it open", put(t.Context(), a, "one", "x"), keystore.ErrTampered, s.path)
+			}
+			ok(t, "remove", os.Remove(other))
+			holds(t, a, base, "with one name again")
+		}
+	})
 }

@@ -60,6 +60,20 @@ func CheckFile(fsys FS, path string) (fs.FileInfo, error) {
 	return info, checkContent(path, info)
 }
 
+// CheckOneName refuses a file with a second name, for what is kept beside a file by its
+// name: locks, or changes that are not in it yet.
+func CheckOneName(path string, info fs.FileInfo) error {
+	n, err := names(path, info)
+	if err != nil {
+		return About(path, err)
+	}
+	if n <= 1 {
+		return nil
+	}
+	return Refuse(path, fmt.Sprintf("has %d names (hard links), and whoever writes by one does not see the locks of the others: "+
+		"stop the programs that use it, and remove all names but one", n))
+}
+
 // CheckSocket reports an error unless there is a socket of the effective user's at
 // path: ErrTampered for anything else, fs.ErrNotExist for nothing.
 func CheckSocket(fsys FS, path string) error {

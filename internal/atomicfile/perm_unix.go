@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // badOwner says what is wrong with the owner of a file, "" if it is the
@@ -31,6 +33,15 @@ func badMode(info fs.FileInfo) string {
 		return ""
 	}
 	return fmt.Sprintf("can be written by others (mode %04o)", info.Mode().Perm())
+}
+
+// names returns how many names (hard links) a file has.
+func names(_ string, info fs.FileInfo) (uint64, error) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, fmt.Errorf("the number of its names cannot be told: %w", keystore.ErrUnavailable)
+	}
+	return uint64(stat.Nlink), nil
 }
 
 func modeDiffers(info fs.FileInfo, want fs.FileMode) bool { return info.Mode().Perm() != want }
