@@ -57,7 +57,8 @@ func (d *disk) database(ctx context.Context) (*database, error) {
 	return db, nil
 }
 
-// check refuses what are not files of ours, and closes them to others.
+// check refuses what are not files of ours, and closes them to others. SQLite gives what
+// it makes the mode of the database: while that was 0400, files that we cannot write.
 func (d *disk) check() (fs.FileInfo, error) {
 	for _, suffix := range sidecars {
 		if _, err := d.checkFile(d.File + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -72,7 +73,10 @@ func (d *disk) checkFile(path string) (fs.FileInfo, error) {
 	if err == nil {
 		err = atomicfile.CheckOneName(path, info) // SQLite keeps a -wal, and locks, for each
 	}
-	if err == nil && info.Mode().Perm()&0o077 != 0 {
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 || path != d.File && mode != 0o600 {
 		err = closeToOthers(path)
 	}
 	return info, err

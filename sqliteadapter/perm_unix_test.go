@@ -59,6 +59,28 @@ func TestOpenFilesAreClosedToOthers(t *testing.T) {
 	}
 }
 
+// TestSidecarsOfAReadOnlyTimeAreOpened: SQLite gives what it makes the database's mode. Of
+// one that was not to be written for a while a -shm stays that nobody can write.
+func TestSidecarsOfAReadOnlyTimeAreOpened(t *testing.T) {
+	inBoth(t, func(t *testing.T, mode string) {
+		s := newSite(t, mode)
+		a := s.made(t)
+		holds(t, a, base, "at first")
+		for _, suffix := range sidecars {
+			if err := os.Chmod(s.path+suffix, 0o400); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+		ok(t, "a put", put(t.Context(), s.open(t), "one", "x"))
+		adaptertest.CheckModes(t, filepath.Dir(s.path))
+		ok(t, "chmod", os.Chmod(s.path, 0o400))
+		holds(t, s.open(t), with("one", "x"), "not to be written")
+		if info, err := os.Stat(s.path); err != nil || info.Mode().Perm() != 0o400 {
+			t.Errorf("the database itself, which may be so by intent: %v, %v", info, err)
+		}
+	})
+}
+
 // plants put something in the place of one of the store's files.
 var plants = map[string]func(path string) error{
 	"a symbolic link":    func(path string) error { return os.Symlink("/etc/hostname", path) },
