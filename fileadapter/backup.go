@@ -121,8 +121,13 @@ func (a *Adapter) loadBackup(p storefile.Place) (doc *document, data []byte, err
 }
 
 // Reset implements keystore.ResetAdapter: file, backup and the note of the
-// store's id move to a new directory beside the store.
+// store's id move to a new directory beside the store. An SQLite database is refused: it
+// is of use to somebody.
 func (a *Adapter) Reset(ctx context.Context) (string, error) {
+	err := a.View(ctx, func(keystore.Reader) error { return nil })
+	if errors.Is(err, errDatabase) {
+		return "", err
+	}
 	return a.file.Reset(ctx, func(p storefile.Place, to string) {
 		if doc, err := a.load(p); err == nil {
 			p.LinkKeys(doc.header.Slots, to)

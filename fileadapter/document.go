@@ -61,6 +61,13 @@ type recordJSON struct {
 	Age       string `json:"age"`
 }
 
+// sqliteMagic is how every SQLite database begins (sqlite.org/fileformat.html,
+// section 1.3.1).
+const sqliteMagic = "SQLite format 3\x00"
+
+// errDatabase is the ErrInvalid of a database: nothing is wrong with it but the name.
+var errDatabase = fmt.Errorf("%w", keystore.ErrInvalid)
+
 var fieldNames = []string{"globus_keys", "store", "slots", "records", "kind", "item", "file", "namespace", "name", "age"}
 
 func newDocument() *document {

@@ -204,6 +204,9 @@ func (a *Adapter) parse(data []byte) (*document, error) {
 	if last := a.last.Load(); last != nil && bytes.Equal(last.raw, data) {
 		return last, nil
 	}
+	if bytes.HasPrefix(data, []byte(sqliteMagic)) {
+		return nil, &keystore.Error{Err: errDatabase, Detail: "it is an SQLite database: name it sqlite:" + a.file.Path}
+	}
 	doc, err := parse(data)
 	if err == nil {
 		a.last.Store(doc)

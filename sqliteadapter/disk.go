@@ -3,7 +3,9 @@ package sqliteadapter
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"os"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/internal/netdisk"
@@ -47,6 +49,9 @@ func (d *disk) database(ctx context.Context) (*database, error) {
 		return nil, err
 	}
 	db, err := d.connect(ctx, remembered)
+	if errors.Is(err, errNoDatabase) {
+		err = d.whatElse(err)
+	}
 	if err != nil {
 		return nil, d.a.file.About(err)
 	}
@@ -81,6 +86,24 @@ func (d *disk) checkFile(path string) (fs.FileInfo, error) {
 	}
 	return info, err
 }
+
+// whatElse says better than err what a file is that is no database. It can be opened and
+// closed here: nobody has SQLite's locks of it.
+func (d *disk) whatElse(err error) error {
+	f, _, failed := atomicfile.Open(d.a.file.FS, d.File, os.O_RDONLY, 0)
+	if failed != nil {
+		return err
+	}
+	defer f.Close()
+	head := make([]byte, len(storeFile))
+	if _, failed := io.ReadFull(f, head); failed != nil || string(head) != storeFile {
+		return err
+	}
+	return &keystore.Error{Err: errStoreFile, Detail: "it is a store in a file: name it file:" + d.a.file.Path}
+}
+
+// storeFile is how a store in a file begins (docs/format.md, section 5.1).
+const storeFile = `{"globus_keys": `
 
 // connect opens the database, checks that it is this store's, and brings it up to date.
 func (d *disk) connect(ctx context.Context, remembered string) (*database, error) {

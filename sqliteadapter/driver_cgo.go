@@ -54,9 +54,11 @@ func explain(err error) error {
 	switch e.Code {
 	case sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrProtocol:
 		return busy{about(keystore.ErrBusy, "another program uses the database")}
-	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrFormat, sqlite3.ErrMismatch, sqlite3.ErrSchema, sqlite3.ErrError,
+	case sqlite3.ErrCorrupt, sqlite3.ErrFormat, sqlite3.ErrMismatch, sqlite3.ErrSchema, sqlite3.ErrError,
 		sqlite3.ErrTooBig, sqlite3.ErrConstraint:
 		return about(keystore.ErrCorrupt, "the database is damaged")
+	case sqlite3.ErrNotADB:
+		return about(errNoDatabase, "the database is damaged")
 	case sqlite3.ErrReadonly, sqlite3.ErrPerm:
 		return about(keystore.ErrReadOnly, "the database cannot be written")
 	case sqlite3.ErrCantOpen:

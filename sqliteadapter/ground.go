@@ -2,6 +2,7 @@ package sqliteadapter
 
 import (
 	"context"
+	"errors"
 	"os"
 
 	"github.com/globus-keys/globus-keys/internal/atomicfile"
@@ -90,6 +91,9 @@ func (a *Adapter) Reset(ctx context.Context) (string, error) {
 	s, end, err := a.current(ctx) // before the lock, which opening may take
 	if err == nil {
 		end()
+	}
+	if errors.Is(err, ErrForeign) || errors.Is(err, errStoreFile) {
+		return "", err // others use it
 	}
 	return a.file.Reset(ctx, func(p storefile.Place, to string) {
 		p.LinkKeys(s.Header.Slots, to)

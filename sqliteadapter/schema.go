@@ -83,6 +83,11 @@ func (db *database) upToDate(ctx context.Context, lock func(context.Context) (fu
 // told.
 var ErrForeign = fmt.Errorf("%w", keystore.ErrCorrupt)
 
+var (
+	errNoDatabase = fmt.Errorf("%w", keystore.ErrCorrupt) // of what does not begin as one
+	errStoreFile  = fmt.Errorf("%w", keystore.ErrInvalid) // of a store that is no database
+)
+
 // layout is what a database says of itself.
 type layout struct{ application, version, tables, strange int }
 
@@ -119,7 +124,7 @@ func (db *database) look(ctx context.Context) (l layout, err error) {
 func (l layout) check(known int) error {
 	switch {
 	case l == (layout{}):
-		return &keystore.Error{Err: ErrForeign, Detail: "it is an empty database, not a globus-keys store"}
+		return corrupt("it is an empty database, not a globus-keys store") // nobody misses it: no ErrForeign
 	case l.application != applicationID || l.version < 1:
 		return &keystore.Error{Err: ErrForeign, Detail: "it is an SQLite database, but not a globus-keys store"}
 	case l.version > known:

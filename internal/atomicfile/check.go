@@ -93,12 +93,21 @@ func CheckSocket(fsys FS, path string) error {
 // checkFile takes files of the effective user and of others that are given.
 func checkFile(path string, info fs.FileInfo, others ...uint32) error {
 	if !info.Mode().IsRegular() {
-		return Refuse(path, "is "+kind(info.Mode())+", not a file: look who put it there, then remove it")
+		return Refuse(path, "is "+kind(info.Mode())+", not a file: "+instead(info.Mode()))
 	}
 	if bad := badOwner(info, others...); bad != "" {
 		return Refuse(path, bad+": remove it, or give it to the right user with chown")
 	}
 	return nil
+}
+
+// instead says what to do about what is no file. A directory or a device has rather been
+// named by mistake than put there.
+func instead(mode fs.FileMode) string {
+	if mode.IsDir() || mode&fs.ModeDevice != 0 {
+		return "name a file instead"
+	}
+	return "look who put it there, then remove it"
 }
 
 // checkContent is checkFile for a file whose content we believe.

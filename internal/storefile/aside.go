@@ -58,6 +58,9 @@ func (p Place) moveAside(link func(from Place, to string)) (string, error) {
 }
 
 func (p Place) somethingHere() error {
+	if info, err := p.f.FS.Lstat(p.File); err == nil && (info.IsDir() || info.Mode()&fs.ModeDevice != 0) {
+		return p.f.Refuse(keystore.ErrInvalid, "it is a directory or a device: name a file")
+	}
 	for _, path := range []string{p.File, p.Backup, p.Note} {
 		if _, err := p.f.FS.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 			return p.f.About(err)
