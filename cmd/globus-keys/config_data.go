@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/globus-keys/globus-keys/internal/strictjson"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -69,7 +70,10 @@ func (a *app) configSet() *cobra.Command {
 		Use:   "set NAME",
 		Short: "Store a value, in place of the one of this name",
 		Long: `Store a value, in place of the one of this name. It is read from standard input or a
-file, never from the command line, which every user of the machine can see.`,
+file, never from the command line, which every user of the machine can see.
+
+It has 61,440 bytes at most. JSON that programs do not read alike is refused: with a
+key that stands twice in an object, or half of a surrogate pair (\ud800).`,
 		Example: "  globus-keys config-data set limits <limits.json\n  pass show proxy | globus-keys config-data set proxy --raw",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -170,7 +174,7 @@ func (o opened) removeConfig(ctx context.Context, name string) error {
 	return nil
 }
 
-// readValue reads JSON, or a text, of which an error shows nothing: it may be a secret.
+// readValue reads JSON, or a text, of which an error shows no more than a key that stands twice: it may be a secret.
 func (a *app) readValue(file string, raw bool) (any, error) {
 	text, err := a.readText(file)
 	switch {
@@ -182,8 +186,9 @@ func (a *app) readValue(file string, raw bool) (any, error) {
 		return nil, usageError{errors.New("the value is not UTF-8")}
 	case raw:
 		return strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r"), nil
-	case !json.Valid(text):
-		return nil, hinted{usageError{errors.New("the value is not one JSON value")}, "a text is stored as it is with --raw"}
+	}
+	if err := strictjson.Check(text); err != nil { // other programs, and import, refuse or misread it
+		return nil, hinted{usageError{fmt.Errorf("the value is not one JSON value that all programs read alike: %w", err)}, "a text is stored as it is with --raw"}
 	}
 	return json.RawMessage(text), nil
 }

@@ -99,6 +99,7 @@ func TestBadRequests(t *testing.T) {
 		"wrong type":       `{"v":1,"id":1,"op":"get","namespace":"n","resource_server":["fake-secret"]}`,
 		"not UTF-8":        `{"v":1,"id":1,"op":"get","namespace":"n","resource_server":"` + "\xff" + `"}`,
 		"half a surrogate": `{"v":1,"id":1,"op":"get","namespace":"n","resource_server":"\ud800"}`,
+		"twice in a value": `{"v":1,"id":1,"op":"config-put","namespace":"n","name":"c","value":[{"a":1,"a":"fake-secret"}]}`,
 		"deep":             `{"v":1,"id":1,"op":"config-put","namespace":"n","name":"c","value":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -40,6 +40,9 @@ func syntax(data []byte) error {
 	err := json.Unmarshal(data, &v)
 	var bad *json.SyntaxError
 	if errors.As(err, &bad) {
+		if strings.Contains(bad.Error(), "max depth") { // 10,000 levels
+			return errors.New("nested too deep")
+		}
 		return fmt.Errorf("not valid JSON at byte %d", bad.Offset)
 	}
 	return errors.New("not valid JSON")

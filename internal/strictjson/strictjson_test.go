@@ -24,13 +24,14 @@ func TestCheck(t *testing.T) {
 		{`{"a": 1`, "not valid JSON"},
 		{`{"a": NaN}`, "not valid JSON"},
 		{``, "not valid JSON"},
+		{strings.Repeat("[", 10001) + strings.Repeat("]", 10001), "nested too deep"},
 	} {
 		err := Check([]byte(c.text), "access_token")
 		switch {
 		case c.want == "" && err != nil:
-			t.Errorf("Check(%q) = %v, want nil", c.text, err)
+			t.Errorf("Check(%.60q) = %v, want nil", c.text, err)
 		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-			t.Errorf("Check(%q) = %v, want %q", c.text, err, c.want)
+			t.Errorf("Check(%.60q) = %v, want %q", c.text, err, c.want)
 		}
 	}
 }
