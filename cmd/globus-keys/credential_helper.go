@@ -91,8 +91,16 @@ func (h *helping) Explain(err error) helper.Failure {
 	for _, e := range apart(err) {
 		said = append(said, e.Error())
 	}
-	return helper.Failure{Code: helper.Code(err), Message: clean(strings.Join(said, "; ")), Hint: clean(h.spelled(hint))}
+	hint = inEnvironment.Replace(h.spelled(hint))
+	return helper.Failure{Code: helper.Code(err), Message: clean(strings.Join(said, "; ")), Hint: clean(hint)}
 }
+
+// inEnvironment turns what a hint says of options into what can be set for a program that
+// starts this one: it has no command line of ours.
+var inEnvironment = strings.NewReplacer(
+	"--passphrase-file FILE", "$GLOBUS_KEYS_PASSPHRASE_FILE",
+	"--identity-file FILE", "$GLOBUS_KEYS_IDENTITY_FILE",
+)
 
 func (h *helping) hello(context.Context, opened, helper.Request) (helper.Answer, error) {
 	return helper.Answer{Program: programVersion(), Store: h.place.String()}, nil

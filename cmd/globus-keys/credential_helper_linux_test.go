@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -243,5 +244,39 @@ func TestHelperEndsAfterItsRefresh(t *testing.T) {
 				t.Errorf("%+v, %v", h.issuer.Counts(), err)
 			}
 		})
+	}
+}
+
+// A login of somebody else is refused, and the hint is a command that makes room for it.
+func TestHelperSaysHowToMakeRoom(t *testing.T) {
+	h := newHome(t, oauthtest.Static)
+	h.expired()
+	c := h.helper("--issuer", h.issuer.URL)
+	a := c.ask("put", `"namespace":"DEFAULT","client_id":"","records":[{"resource_server":"transfer.api.globus.org",`+
+		`"identity_id":"00000000-fake-4000-8000-000000000002","access_token":"FakeAccess","refresh_token":"FakeRefresh","expires_at_seconds":4000000000}]`)
+	hello := c.ask("hello", "")
+	c.end()
+	if a.Error == nil || a.Error.Code != "other_account" {
+		t.Fatalf("%+v", a)
+	}
+	said, line, found := strings.Cut(a.Error.Hint, "first: globus-keys ")
+	if !found || !strings.HasPrefix(said, "nothing was stored, and the program still has the login; use another namespace") ||
+		line != "--store "+hello.Store+" --namespace DEFAULT logout --all" {
+		t.Errorf("the hint is %q", a.Error.Hint)
+	}
+	h.must(strings.Fields(line)...)
+}
+
+// A program has no command line of ours: the hint names what it can set.
+func TestHelperNamesTheEnvironment(t *testing.T) {
+	h := newHome(t, oauthtest.Static)
+	h.expired()
+	h.env = slices.DeleteFunc(h.env, func(v string) bool { return strings.HasPrefix(v, "GLOBUS_KEYS_PASSPHRASE_FILE=") })
+	c := h.helper()
+	a := c.ask("get", transferLogin)
+	c.end()
+	const hint = "globus-keys unlock, in a terminal, opens it for hours; or name a file that holds the passphrase: $GLOBUS_KEYS_PASSPHRASE_FILE"
+	if a.Error == nil || a.Error.Code != "locked" || a.Error.Hint != hint {
+		t.Errorf("%+v", a.Error)
 	}
 }

@@ -95,7 +95,17 @@ func (h *helping) put(ctx context.Context, o opened, r helper.Request) (helper.A
 	if len(response.Tokens) == 0 {
 		return helper.Answer{}, nil
 	}
-	return helper.Answer{}, o.hintApart(o.store.Put(ctx, response))
+	return helper.Answer{}, h.roomHint(o, o.store.Put(ctx, response))
+}
+
+// roomHint says what to do about a login that does not fit to those that are there. The
+// command is typed elsewhere, where the environment may name another store.
+func (h *helping) roomHint(o opened, err error) error {
+	if !errors.Is(err, keystore.ErrSubjectMismatch) {
+		return err
+	}
+	line := h.selfFor([2]string{"--store", h.place.String()}, [2]string{"--namespace", o.store.Namespace()})
+	return hinted{err, "nothing was stored, and the program still has the login; use another namespace, or log out of the old login first: " + line + " logout --all"}
 }
 
 // dated adds what a login says beside what the SDK writes down. A record without

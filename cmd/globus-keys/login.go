@@ -206,7 +206,7 @@ func (o opened) hintApart(err error) error {
 		if len(apart(err)) > 1 {
 			revoked = ""
 		}
-		return hinted{err, revoked + "keep the two apart: {} --namespace NAME login; or log out of the old one first: " + o.line("logout")}
+		return hinted{err, revoked + "keep the two apart: {} --namespace NAME login; or log out of the old one first: " + o.line("logout", "--all")}
 	}
 	return err
 }
