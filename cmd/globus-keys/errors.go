@@ -94,7 +94,7 @@ func (a *app) outcomeOf(cmd *cobra.Command, err error) (code int, hint string) {
 		code, hint = 2, cmp.Or(meant(cmd, err), cmd.CommandPath()+" --help")
 	}
 	if strings.Contains(hint, "restore --backup") && !a.hasBackup() {
-		hint = "{} verify checks every record; import --overwrite or a new login replaces a damaged one, {} remove removes it; last resort: {} reset moves the store aside"
+		hint = withoutBackup(err)
 	}
 	var problem *keychain.Problem
 	if errors.As(err, &problem) {
@@ -155,6 +155,15 @@ func (a *app) outcome(err error) (code int, hint string) {
 		}
 	}
 	return 1, ""
+}
+
+// withoutBackup is the hint about damage where the store keeps no backup.
+func withoutBackup(err error) string {
+	about, _ := errors.AsType[*keystore.Error](err)
+	if about != nil && about.Key == (keystore.RecordKey{}) && errors.Is(err, keystore.ErrCorrupt) {
+		return "bring back a copy of the store, with what lies beside it, if there is one; or {} reset moves the store aside, and a new login or import begins another"
+	}
+	return "{} verify checks every record; import --overwrite or a new login replaces a damaged one, {} remove removes it; last resort: {} reset moves the store aside"
 }
 
 func integrity(err error) bool {
