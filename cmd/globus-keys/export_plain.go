@@ -39,7 +39,8 @@ func (e *exporting) exportPlain(ctx context.Context) error {
 		return err
 	}
 	if held := count(contents); held.tokens == 0 && held.configs == len(left) {
-		return fmt.Errorf("there are no logins, and a file of %s holds nothing else: %w", format, keystore.ErrNotFound)
+		e.sayLeft(left)
+		return fmt.Errorf("there is nothing that a file of %s holds: %w", format, keystore.ErrNotFound)
 	}
 	if err := atomicfile.CreateWhole(atomicfile.OS(), e.plain, file); err != nil {
 		return err
@@ -99,14 +100,12 @@ func named(contents []keystore.Content) string {
 }
 
 // sayPlain says what lies in plain now, what does not, and what not to do with it.
-func (e *exporting) sayPlain(format legacy.Format, contents []keystore.Content, left []keystore.RecordKey) {
+func (e *exporting) sayPlain(format legacy.Format, contents []keystore.Content, left []legacy.Left) {
 	held := count(contents)
 	held.configs -= len(left)
 	e.say("wrote %s of %s to %s", held, namespaces(contents), e.plain)
 	e.say("it is a file of %s", format)
-	for _, key := range left {
-		e.say("left out, since such a file has no place for it: %s", key)
-	}
+	e.sayLeft(left)
 	if facts := unsaid(contents); len(facts) > 0 {
 		e.say("left out, since no such file has a place for it: %s", strings.Join(facts, ", "))
 	}
@@ -117,6 +116,12 @@ func (e *exporting) sayPlain(format legacy.Format, contents []keystore.Content, 
 	if held.refresh > 0 {
 		e.sharing(e.plain)
 		e.advise("{} " + e.followed(format, contents) + " takes back what its program renews")
+	}
+}
+
+func (e *exporting) sayLeft(left []legacy.Left) {
+	for _, l := range left {
+		e.say("left out, since %s: %s", l.Why, l.Key)
 	}
 }
 

@@ -133,12 +133,21 @@ func (i *importing) read(ctx context.Context, arg string) (*legacy.File, error) 
 	}
 	file, err := legacy.Read(ctx, path, legacysqlite.Read)
 	if errors.Is(err, keystore.ErrCorrupt) || errors.Is(err, keystore.ErrTampered) {
-		return nil, hinted{foreign{err}, "nothing was imported, and the store is as it was; let the program that wrote the file log in again"}
+		return nil, hinted{foreign{err}, "nothing was imported, and the store is as it was; let the program that wrote the file " + remedy(err)}
 	}
 	if err != nil {
 		return nil, err
 	}
 	return file, i.complete(file)
+}
+
+// remedy is what the program of a file does about its damaged record: a configuration
+// value is not of a login.
+func remedy(err error) string {
+	if about, _ := errors.AsType[*keystore.Error](err); about != nil && about.Key.Kind == keystore.KindConfig {
+		return "write that value anew, or remove it"
+	}
+	return "log in again"
 }
 
 // complete adds what the flags say to what the file says.

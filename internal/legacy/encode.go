@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/globus-keys/globus-keys/internal/strictjson"
 	"github.com/globus-keys/globus-keys/keystore"
 )
 
@@ -64,10 +65,31 @@ func (f Format) One() bool { return f.one }
 // SQLiteEncoder makes the file of a database: legacysqlite.Encode.
 type SQLiteEncoder func(ctx context.Context, d *Database) ([]byte, error)
 
-// Encode returns the file of contents, and the keys of what it has no place for. Of
+// Left is a value that a file has not.
+type Left struct {
+	Key keystore.RecordKey
+	Why string // "such a file has no place for it"
+}
+
+// why says why a file has not this value, "" if it has.
+func (f Format) why(value keystore.Secret) string {
+	text := []byte(value.Reveal())
+	_, isObject := object(text)
+	switch {
+	case !f.config:
+		return "such a file has no place for it"
+	case strictjson.Check(text) != nil: // Read would refuse the whole file
+		return "programs do not read its JSON alike"
+	case !isObject: // the SDK takes and gives a dict
+		return "such a file holds JSON objects only"
+	}
+	return ""
+}
+
+// Encode returns the file of contents, and the values that it has not. Of
 // whom the logins are (Account, and what Token says of issuer and client) is in no
 // format. Several contents are ErrInvalid for a format of one namespace.
-func (f Format) Encode(ctx context.Context, contents []keystore.Content, sqlite SQLiteEncoder) (file []byte, left []keystore.RecordKey, err error) {
+func (f Format) Encode(ctx context.Context, contents []keystore.Content, sqlite SQLiteEncoder) (file []byte, left []Left, err error) {
 	if f.one && len(contents) != 1 {
 		return nil, nil, foreignf("%s holds one namespace, and there are %d", f, len(contents))
 	}
@@ -82,8 +104,8 @@ func (f Format) Encode(ctx context.Context, contents []keystore.Content, sqlite 
 			d.Tokens = append(d.Tokens, Row{c.Namespace, t.ResourceServer, keystore.NewSecret(string(text))})
 		}
 		for _, name := range slices.Sorted(maps.Keys(c.Configs)) {
-			if !f.config {
-				left = append(left, keystore.RecordKey{Namespace: c.Namespace, Kind: keystore.KindConfig, Name: name})
+			if why := f.why(c.Configs[name]); why != "" {
+				left = append(left, Left{keystore.RecordKey{Namespace: c.Namespace, Kind: keystore.KindConfig, Name: name}, why})
 				continue
 			}
 			d.Configs = append(d.Configs, Row{c.Namespace, name, c.Configs[name]})

@@ -60,6 +60,29 @@ func TestJSONIsWrittenAsTheSDKHasIt(t *testing.T) {
 	}
 }
 
+// TestValuesThatNoProgramWouldRead are left out by name: Read would refuse the whole
+// file, and the SDK fails on what is no object.
+func TestValuesThatNoProgramWouldRead(t *testing.T) {
+	values := map[string]string{"good": `{"a": [1, {}]}`, "twice": `{"a": [{"b": 1, "b": 2}]}`, "half": `{"a": "\ud800"}`,
+		"null": `null`, "text": `"x"`, "list": `[]`}
+	content := keystore.Content{Namespace: "n", Configs: make(map[string]keystore.Secret)}
+	for name, text := range values {
+		content.Configs[name] = keystore.NewSecret(text)
+	}
+	var rows []Row
+	_, left, err := format(t, "globus-sdk-sqlite", "1").Encode(context.Background(), []keystore.Content{content},
+		func(_ context.Context, d *Database) ([]byte, error) { rows = d.Configs; return nil, nil })
+	if err != nil || len(rows) != 1 || rows[0].Name != "good" || len(left) != len(values)-1 {
+		t.Fatalf("written %v, left %v, %v", rows, left, err)
+	}
+	for _, l := range left {
+		alike := l.Why != "programs do not read its JSON alike"
+		if want := l.Key.Name != "half" && l.Key.Name != "twice"; alike != want {
+			t.Errorf("%s: %s", l.Key, l.Why)
+		}
+	}
+}
+
 func TestOneNamespaceOnly(t *testing.T) {
 	f := format(t, "globus-sdk-json", "1.0")
 	if _, _, err := f.Encode(context.Background(), plain(), nil); !errors.Is(err, keystore.ErrInvalid) || !strings.Contains(err.Error(), "2") {
