@@ -67,6 +67,8 @@ func (e *exporting) run(cmd *cobra.Command) error {
 	switch {
 	case plain && e.plain == "":
 		return usageError{fmt.Errorf("--plaintext needs the name of a file")}
+	case plain && e.plain == "-":
+		return usageError{fmt.Errorf("logins in plain are not for standard output: name a file (./- if that is its name)")}
 	case plain && (len(e.recipients) > 0 || e.output != ""):
 		return usageError{fmt.Errorf("--plaintext is for a file in plain, --recipient and -o are for one that is encrypted: say one of them")}
 	case plain:
