@@ -114,7 +114,9 @@ func (e *exporting) sayPlain(format legacy.Format, contents []keystore.Content, 
 	}
 	e.warn("%s holds %s in plain text: who reads it, or a backup of it, has these logins until they are revoked.", e.plain, held)
 	if held.refresh > 0 {
-		e.sharing(e.plain)
+		e.warn("two programs share the refresh tokens of %s now. Where the issuer replaces a refresh token when it is used, that cannot work: "+
+			"who renews second loses the login, for both; there, log in for each program. "+
+			"Elsewhere let one program renew, the one that uses the file, and run import --follow before the tokens here expire.", e.plain)
 		e.advise("{} " + e.followed(format, contents) + " takes back what its program renews")
 	}
 }

@@ -20,7 +20,7 @@ func (i *importing) checkFollow() error {
 
 // tellFollow tells what a file has brought. What is not newer there is not spoken of.
 func (i *importing) tellFollow(file *legacy.File, results []keystore.ImportResult) {
-	told, fresh := 0, false
+	told, fresh := 0, make(map[string]bool)
 	for _, r := range results {
 		switch {
 		case r.Outcome == keystore.Kept && r.Newer:
@@ -29,31 +29,28 @@ func (i *importing) tellFollow(file *legacy.File, results []keystore.ImportResul
 			continue
 		default:
 			i.say("%-9s %s", r.Outcome, r.Key)
+			i.sharing = i.sharing || r.Key.Kind == keystore.KindToken && count(file.Contents).refresh > 0
 		}
 		told++
-		fresh = fresh || r.Outcome == keystore.Imported
+		if r.Outcome == keystore.Imported {
+			fresh[r.Key.Namespace] = true
+		}
 	}
 	if told == 0 {
 		i.say("nothing in %s is newer than what is stored", file.Path)
 	}
-	if fresh {
-		i.sayFresh(file)
+	if len(fresh) > 0 {
+		i.sayFresh(file, fresh)
 	}
 }
 
 // sayFresh is about logins that were not in the store. It remembers nobody who was
-// logged out.
-func (i *importing) sayFresh(file *legacy.File) {
+// logged out. Of the other namespaces it says nothing.
+func (i *importing) sayFresh(file *legacy.File, fresh map[string]bool) {
 	i.say("what was imported was not in the store. If it was logged out or removed here: end it in %s too, or it comes back", file.Path)
-	for _, note := range file.Notes {
-		i.say("%s", note)
+	for _, c := range file.Contents {
+		if fresh[c.Namespace] && len(c.Tokens) > 0 && c.Account.ClientID == "" {
+			i.hint("the file does not say which client the logins of namespace %q are of: they last until they expire, unless you import it again with --client-id ID", c.Namespace)
+		}
 	}
-	i.sayClient(file)
-}
-
-// sharing says what two programs do to a refresh token that both have.
-func (a *app) sharing(path string) {
-	a.warn("two programs share the refresh tokens of %s now. Where the issuer replaces a refresh token when it is used, that cannot work: "+
-		"who renews second loses the login, for both; there, log in for each program. "+
-		"Elsewhere let one program renew, the one that uses the file, and run import --follow before the tokens here expire.", path)
 }

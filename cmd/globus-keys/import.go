@@ -24,6 +24,8 @@ type importing struct {
 	deleteSource bool
 	follow       bool
 	json         bool
+
+	sharing bool // --follow has taken something that its program renews, too
 }
 
 func (a *app) importCommand() *cobra.Command {
@@ -81,6 +83,9 @@ func (i *importing) run(ctx context.Context, args []string) error {
 			break
 		}
 		answer.Files = append(answer.Files, done)
+	}
+	if i.sharing {
+		i.warn("two programs have these refresh tokens: let one of them renew. Where the issuer replaces a refresh token when it is used, log in for each instead")
 	}
 	if err == nil {
 		i.nextUnlock()
@@ -245,9 +250,7 @@ func (i *importing) sayClient(file *legacy.File) {
 // shared says what it means that the file still exists.
 func (i *importing) shared(file *legacy.File) {
 	switch renewable := count(file.Contents).refresh > 0; {
-	case renewable && i.follow:
-		i.sharing(file.Path)
-	case i.follow:
+	case i.follow: // that was said when the file was written, or imported
 	case renewable:
 		i.warn("%s still holds these logins in plain text, and two programs share one refresh token now: "+
 			"if one of them renews or revokes it, the other may have to log in again. --delete-source removes the file.", file.Path)
