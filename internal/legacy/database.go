@@ -117,21 +117,34 @@ func addConfig(c *keystore.Content, r Row) error {
 	return nil
 }
 
-// format tells which program wrote the database. globus-compute's was of schema
-// 1 before the SDK's version 4.
+// format tells which program wrote the database: a Globus program, if all namespaces
+// are as it names them. globus-compute's was of schema 1 before the SDK's version 4.
 func (d *Database) format(contents []keystore.Content) string {
 	cli, compute := false, false
 	for _, c := range contents {
-		client := strings.HasPrefix(c.Namespace, "clientprofile/")
-		cli = cli || strings.HasPrefix(c.Namespace, "userprofile/") || client && d.Schema == "1"
-		compute = compute || strings.HasPrefix(c.Namespace, "user/") || client && d.Schema == "2"
+		kind, _, more := strings.Cut(c.Namespace, "/")
+		switch {
+		case !more:
+			return d.sdk()
+		case kind == "userprofile", kind == "clientprofile" && d.Schema == "1":
+			cli = true
+		case kind == "user", kind == "clientprofile":
+			compute = true
+		default:
+			return d.sdk()
+		}
 	}
 	switch {
+	case cli == compute: // neither, or namespaces of both
+		return d.sdk()
 	case cli:
 		return "globus-cli"
-	case compute:
-		return "globus-compute"
-	case d.Schema == "1":
+	}
+	return "globus-compute"
+}
+
+func (d *Database) sdk() string {
+	if d.Schema == "1" {
 		return sdkSQLite1
 	}
 	return sdkSQLite2

@@ -35,7 +35,7 @@ func TestFixturesAreReadWhole(t *testing.T) {
 			"clientprofile/production/" + ccID: {Issuer: issuer, ClientID: ccID}}},
 		{schema1Fixture, "globus-sdk SQLiteAdapter (schema 1)", map[string]keystore.Account{
 			"DEFAULT": {Issuer: issuer, ClientID: "11111111-2222-3333-4444-555555555555"}, "config-only": {Issuer: issuer}}},
-		{schema2Fixture, "globus-compute", map[string]keystore.Account{
+		{schema2Fixture, "globus-sdk SQLiteTokenStorage (schema 2)", map[string]keystore.Account{
 			"DEFAULT": {Issuer: issuer}, "user/production": {Issuer: issuer}}},
 	} {
 		path := clone(t, fixture.path, "storage.db")
@@ -113,16 +113,22 @@ func canonical(t *testing.T, text string) string {
 	return string(b)
 }
 
-func TestSchemaTwoWithoutComputeIsTheSDKs(t *testing.T) {
+// TestAGlobusProgramIsToldByAllNamespaces: one that is not as it names them is enough for
+// the file to be anybody's who uses the SDK.
+func TestAGlobusProgramIsToldByAllNamespaces(t *testing.T) {
 	f := mustRead(t, edited(t, schema2Fixture, "DELETE FROM token_storage WHERE namespace <> 'DEFAULT'"))
 	if f.Format != "globus-sdk SQLiteTokenStorage (schema 2)" || len(f.Contents) != 1 {
 		t.Errorf("%q with %d namespaces", f.Format, len(f.Contents))
 	}
 	f = mustRead(t, edited(t, schema2Fixture, "UPDATE token_storage SET namespace = 'clientprofile/preview/abc'"+
-		" WHERE namespace = 'user/production'"))
+		" WHERE namespace = 'user/production'; DELETE FROM token_storage WHERE namespace = 'DEFAULT'"))
 	want := keystore.Account{Issuer: "https://auth.preview.globus.org", ClientID: "abc"}
-	if f.Format != "globus-compute" || f.Contents[1].Account != want {
-		t.Errorf("%q with %+v", f.Format, f.Contents[1].Account)
+	if f.Format != "globus-compute" || f.Contents[0].Account != want {
+		t.Errorf("%q with %+v", f.Format, f.Contents[0].Account)
+	}
+	f = mustRead(t, edited(t, cliFixture, "UPDATE token_storage SET namespace = 'mine' WHERE namespace = 'userprofile/production/work'"))
+	if f.Format != "globus-sdk SQLiteAdapter (schema 1)" {
+		t.Errorf("the CLI's with another namespace is of %q", f.Format)
 	}
 }
 
