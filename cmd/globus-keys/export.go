@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"syscall"
 
 	"filippo.io/age"
 	"github.com/spf13/cobra"
@@ -122,10 +124,18 @@ func (e *exporting) exportSealed(ctx context.Context) error {
 		return err
 	}
 	if err := atomicfile.Create(atomicfile.OS(), e.output, sealed); err != nil {
-		return err
+		return fullDisk(e.output, err)
 	}
 	e.say("wrote %d records to %s", len(content.Records), e.output)
 	return nil
+}
+
+// fullDisk names the disk of the file, which need not be that of the store.
+func fullDisk(path string, err error) error {
+	if !errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	return hinted{err, "make room on the disk of " + path + ", or name a file on another one"}
 }
 
 func parseRecipients(texts []string) ([]age.Recipient, error) {

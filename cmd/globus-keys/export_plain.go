@@ -43,7 +43,7 @@ func (e *exporting) exportPlain(ctx context.Context) error {
 		return fmt.Errorf("there is nothing that a file of %s holds: %w", format, keystore.ErrNotFound)
 	}
 	if err := atomicfile.CreateWhole(atomicfile.OS(), e.plain, file); err != nil {
-		return err
+		return fullDisk(e.plain, err)
 	}
 	e.sayPlain(format, contents, left)
 	return nil
