@@ -32,31 +32,32 @@ New logins that the program stores are of --issuer: those that are there go to t
 issuer that they came from, whatever it says.`,
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"sdk"},
-		RunE:      func(cmd *cobra.Command, _ []string) error { return a.serveHelper(cmd.Context(), issuer) },
+		RunE:      func(cmd *cobra.Command, _ []string) error { return a.serveHelper(cmd, issuer) },
 	}
 	cmd.Flags().StringVar(&issuer, "issuer", "", "`URL` of the issuer of new logins (default Globus Auth)")
 	return cmd
 }
 
-func (a *app) serveHelper(ctx context.Context, issuer string) error {
+func (a *app) serveHelper(cmd *cobra.Command, issuer string) error {
 	o, err := a.openStore()
 	if err != nil {
 		return err
 	}
 	defer o.close()
-	h := &helping{opened: o, issuer: cmp.Or(issuer, globusAuth())}
+	h := &helping{opened: o, cmd: cmd, issuer: cmp.Or(issuer, globusAuth())}
 	if err := (oauth.Provider{Issuer: h.issuer, TokenEndpoint: h.issuer}).Check(); err != nil {
 		return usageError{fmt.Errorf("--issuer: %w", err)}
 	}
 	if h.issuer != globusAuth() {
 		a.say("the issuer of new logins is %s", h.issuer)
 	}
-	return helper.Serve(ctx, a.in, a.out, h)
+	return helper.Serve(cmd.Context(), a.in, a.out, h)
 }
 
 // helping answers the requests of one program.
 type helping struct {
 	opened
+	cmd      *cobra.Command // another root would reset what its flags have set
 	issuer   string
 	provider oauth.Provider // the issuer's; zero: not asked yet
 }
@@ -86,7 +87,7 @@ func (h *helping) Do(ctx context.Context, r helper.Request) (helper.Answer, erro
 
 // Explain implements helper.Handler.
 func (h *helping) Explain(err error) helper.Failure {
-	_, hint := h.outcomeOf(h.root(), err)
+	_, hint := h.outcomeOf(h.cmd, err)
 	var said []string
 	for _, e := range apart(err) {
 		said = append(said, e.Error())

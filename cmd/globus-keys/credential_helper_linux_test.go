@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -272,10 +273,12 @@ func TestHelperNamesTheEnvironment(t *testing.T) {
 	h := newHome(t, oauthtest.Static)
 	h.expired()
 	h.env = slices.DeleteFunc(h.env, func(v string) bool { return strings.HasPrefix(v, "GLOBUS_KEYS_PASSPHRASE_FILE=") })
-	c := h.helper()
-	a := c.ask("get", transferLogin)
+	store := "file:" + filepath.Join(h.dir, "data", "tokens.json")
+	c := h.helper("--store", store)
+	c.ask("get", transferLogin)
+	a := c.ask("get", transferLogin) // the second time it says the same
 	c.end()
-	const hint = "globus-keys unlock, in a terminal, opens it for hours; or name a file that holds the passphrase: $GLOBUS_KEYS_PASSPHRASE_FILE"
+	hint := "globus-keys --store " + store + " unlock, in a terminal, opens it for hours; or name a file that holds the passphrase: $GLOBUS_KEYS_PASSPHRASE_FILE"
 	if a.Error == nil || a.Error.Code != "locked" || a.Error.Hint != hint {
 		t.Errorf("%+v", a.Error)
 	}
