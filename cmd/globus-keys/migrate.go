@@ -43,7 +43,7 @@ between. Without it two stores share each refresh token: use one of them.
 		Example: "  globus-keys migrate --to sqlite:/var/lib/me/tokens.db --dry-run\n" +
 			"  globus-keys --store keychain:work migrate --to file:tokens.json --to-key passphrase",
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return m.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return m.remedy(cmd, m.run(cmd.Context())) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&m.to, "to", "", "the `store` to carry them into, as file:PATH, sqlite:PATH or keychain:NAME")
@@ -105,7 +105,7 @@ func (m *migrating) run(ctx context.Context) error {
 	if m.json { // also what was done before an error
 		err = errors.Join(err, m.printJSON(answer))
 	}
-	return m.remedy(err)
+	return err
 }
 
 // target finds the store that is migrated to. What the environment says of keys is
@@ -228,14 +228,29 @@ func (m *migrating) conflict(t tally) error {
 }
 
 // remedy makes the hints for an error name the store that it is about.
-func (m *migrating) remedy(err error) error {
+func (m *migrating) remedy(cmd *cobra.Command, err error) error {
 	switch _, ofTarget := errors.AsType[keystore.TargetError](err); {
 	case errors.Is(err, keystore.ErrSubjectMismatch):
 		return hinted{err, m.way()}
 	case ofTarget:
 		m.store, m.keyFlags = m.to, m.toKeys
+		_, hint := m.outcomeOf(cmd, err)
+		return hinted{err, m.ofTarget(hint)}
 	}
 	return err
+}
+
+// ofTarget makes a hint name the other store and the options of its key. A command that
+// is spelled out has the store as its own.
+func (m *migrating) ofTarget(hint string) string {
+	return strings.NewReplacer(
+		"{} --key", "{} --key",
+		"--key", "--to-key",
+		"--passphrase-file FILE", "--to-passphrase-file FILE",
+		"--identity-file FILE", "--to-identity-file FILE",
+		"the passphrase,", "the passphrase of "+m.to+",",
+		"the passphrase:", "the passphrase of "+m.to+":",
+	).Replace(hint)
 }
 
 // way is out of a conflict.
