@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/globus-keys/globus-keys/internal/netdisk"
+	"github.com/globus-keys/globus-keys/keystore"
 )
 
 // Remarks returns what a person should know of the store and cannot see, a sentence each:
@@ -49,4 +50,17 @@ func (a *Adapter) remarks(shared string, wal, hashed bool) (all []string) {
 		all = append(all, "a power cut may lose the last changes: this program does not wait for the disk")
 	}
 	return all
+}
+
+// HidesNames reports whether the store keeps hashes in the place of names, or would if it
+// were made now. It needs no key.
+func (a *Adapter) HidesNames(ctx context.Context) (hidden bool, err error) {
+	err = a.View(ctx, func(r keystore.Reader) error {
+		hidden = a.opts.HideNames
+		if !r.Header().IsZero() {
+			hidden = r.(*reader).hashed
+		}
+		return nil
+	})
+	return hidden, err
 }

@@ -39,7 +39,8 @@ exit code is 1. A damaged record is named, and the exit code 7.
 The store is left as it is unless --delete-source is given: then each record is
 removed from it as soon as it has been read back from the other, and no refresh comes
 between. Without it two stores share each refresh token: use one of them.
---hide-names is about the other store.`,
+--hide-names is about the other store. It is said, before anything is written, if the
+store hides names and the other one will not.`,
 		Example: "  globus-keys migrate --to sqlite:/var/lib/me/tokens.db --dry-run\n" +
 			"  globus-keys --store keychain:work migrate --to file:tokens.json --to-key passphrase",
 		Args: cobra.NoArgs,
@@ -93,6 +94,7 @@ func (m *migrating) run(ctx context.Context) error {
 	}
 	target := to.Store()
 	defer target.Close()
+	m.warnOfNames(ctx, from, to)
 	answer := migrateAnswer{Schema: 1, From: from.String(), To: to.String(), DryRun: m.DryRun, Records: []migratedRecord{}}
 	done, err := m.each(ctx, source, target, &answer)
 	if err == nil {
@@ -106,6 +108,31 @@ func (m *migrating) run(ctx context.Context) error {
 		err = errors.Join(err, m.printJSON(answer))
 	}
 	return err
+}
+
+// warnOfNames says, before anything is written, that what one store hides will lie in
+// clear in the other.
+func (m *migrating) warnOfNames(ctx context.Context, from, to *local.Place) {
+	if !hidesNames(ctx, from.Adapter()) || hidesNames(ctx, to.Adapter()) {
+		return
+	}
+	way := ""
+	if strings.HasPrefix(m.to, "sqlite:") {
+		way = "; with --hide-names a new store in a database hides them"
+	}
+	m.warn("%s hides names, and %s will not: those of namespaces, resource servers and configuration values lie in clear there%s", from, to, way)
+}
+
+// hidesNames is false if the store cannot be looked at: the migration says why.
+func hidesNames(ctx context.Context, adapter keystore.StorageAdapter) bool {
+	a, ok := adapter.(interface {
+		HidesNames(context.Context) (bool, error)
+	})
+	if !ok {
+		return false
+	}
+	hidden, err := a.HidesNames(ctx)
+	return hidden && err == nil
 }
 
 // target finds the store that is migrated to. What the environment says of keys is
