@@ -276,6 +276,9 @@ func TestUnlockOfAKeychain(t *testing.T) {
 	if o := s.run("--store", "keychain:work", "unlock"); o.code != 0 || !strings.Contains(o.errors, "keychain:work opens") {
 		t.Errorf("a store in the keychain: exit code %d\n%s", o.code, o.errors)
 	}
+	if o := s.run("--store", "keychain:work", "migrate", "--to", "file:"+filepath.Join(s.bus.Dir, "emptied.json"), "--delete-source"); o.code != 0 || !strings.Contains(o.errors, "keychain:work is empty now; the store itself is still there") {
+		t.Errorf("an emptied keychain: exit code %d\n%s", o.code, o.errors)
+	}
 	if o := s.run("lock"); o.code != 0 || !strings.Contains(o.errors, "was not unlocked") {
 		t.Errorf("lock: exit code %d\n%s", o.code, o.errors)
 	}

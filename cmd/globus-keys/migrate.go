@@ -100,7 +100,10 @@ func (m *migrating) run(ctx context.Context) error {
 	if err == nil {
 		answer.Left, err = left(ctx, from)
 	}
-	m.conclude(ctx, answer, done, err)
+	m.conclude(ctx, from, answer, done, err)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = hinted{errCancelled, m.again() + " goes on from here"}
+	}
 	if err == nil {
 		err = cmp.Or(done.first, m.conflict(done))
 	}
@@ -204,17 +207,20 @@ func left(ctx context.Context, from *local.Place) (int, error) {
 }
 
 // conclude says what it all comes to, and what to do next.
-func (m *migrating) conclude(ctx context.Context, a migrateAnswer, done tally, err error) {
+func (m *migrating) conclude(ctx context.Context, from *local.Place, a migrateAnswer, done tally, err error) {
 	if err == nil || len(done.outcomes) > 0 {
 		m.say("%s", done.sum(m.DryRun, a.To))
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		m.say("it was broken off between two records: each is in one of the stores, or in both")
-		m.advise(m.again() + " goes on from here")
 	case err != nil || m.DryRun:
 	case m.DeleteSource && a.Left == 0:
-		m.say("%s is empty now; what names its key, and the key, are still there", a.From)
+		rest := " is"
+		if from.Sealed() {
+			rest = ", and its key, are"
+		}
+		m.say("%s is empty now; the store itself%s still there", a.From, rest)
 		m.advise("{store} reset moves it aside")
 	case m.DeleteSource:
 		m.say("records that are still in %s: %d", a.From, a.Left)
@@ -236,7 +242,11 @@ func (t tally) sum(dryRun bool, to string) string {
 			counts = append(counts, fmt.Sprintf("%d %s", n, o))
 		}
 	}
-	text := to + ": " + strings.Join(counts, ", ")
+	would := ""
+	if dryRun {
+		would = "there would be "
+	}
+	text := to + ": " + would + strings.Join(counts, ", ")
 	if len(counts) == 0 {
 		text = "there is nothing to migrate"
 	}

@@ -51,6 +51,9 @@ func TestInterruptedMigration(t *testing.T) {
 			t.Errorf("exit code %d, want 2 and %q:\n%s", code, words, said)
 		}
 	}
+	if said := m.said.String(); strings.Index(said, "error: ") > strings.Index(said, "hint: ") {
+		t.Errorf("the hint comes before its error:\n%s", said)
+	}
 	unlock()
 	if got := h.must(args...); got != "copied     token \"two\" in namespace \"DEFAULT\"\n" {
 		t.Errorf("once more: %q", got)
