@@ -24,6 +24,8 @@ func (a *app) statusCommand() *cobra.Command {
 Nobody is asked for a passphrase: of a locked store only the names are shown, or how
 many records there are if it hides their names. Of a store that unlock has opened it
 is shown until when; looking is no use of it.
+--namespace shows the logins of that one only ($GLOBUS_KEYS_NAMESPACE does not); where
+names are hidden from who looks, the counts are those of all.
 The exit code is 7 if a login is damaged.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.status(cmd.Context(), asJSON) },
@@ -52,6 +54,8 @@ type storeStatus struct {
 
 	Logins []loginStatus `json:"logins"`
 	Counts *recordCounts `json:"counts,omitempty"` // in place of Logins, if their names are hidden
+	only   string        // the namespace that was asked for
+	values int           // configuration values, counted if there are no logins
 }
 
 // recordCounts is how many records there are of each kind.
@@ -84,7 +88,7 @@ func (a *app) status(ctx context.Context, asJSON bool) error {
 		return err
 	}
 	defer store.Close()
-	st, err := survey(agent.Look(ctx), p, store)
+	st, err := survey(agent.Look(ctx), p, store, a.namespace)
 	if err != nil {
 		return err
 	}
@@ -148,11 +152,21 @@ func (a *app) statusLines(st storeStatus, now time.Time) []string {
 	return lines
 }
 
+func (st storeStatus) noLogins() string {
+	if st.only == "" {
+		return "no logins"
+	}
+	return fmt.Sprintf("no logins in namespace %q", st.only)
+}
+
 func (n recordCounts) String() string {
 	return fmt.Sprintf("  logins: %d, configuration values: %d", n.Logins, n.Configs)
 }
 
 func (a *app) printLogins(st storeStatus, now time.Time) error {
+	if len(st.Logins) == 0 {
+		return a.printf("\n  %s; configuration values: %d\n", clean(st.noLogins()), st.values)
+	}
 	namespace := ""
 	for _, l := range st.Logins {
 		if l.Namespace != namespace {

@@ -11,9 +11,9 @@ import (
 	"github.com/globus-keys/globus-keys/keystore/oauth"
 )
 
-// survey looks at a store, and asks nobody.
-func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeStatus, error) {
-	st := storeStatus{Schema: 1, Store: p.String(), Keys: []keyStatus{}, Logins: []loginStatus{}}
+// survey looks at a store, and asks nobody. only is the namespace to list, "" means all.
+func survey(ctx context.Context, p *local.Place, store *keystore.Store, only string) (storeStatus, error) {
+	st := storeStatus{Schema: 1, Store: p.String(), only: only, Keys: []keyStatus{}, Logins: []loginStatus{}}
 	h, meta, err := names(ctx, p.Adapter(), keystore.KindMeta)
 	if err != nil || h.IsZero() {
 		return st, err
@@ -29,7 +29,7 @@ func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeSt
 	if st.Notes, err = remarks(ctx, p.Adapter()); err != nil {
 		return st, err
 	}
-	_, keys, err := names(ctx, p.Adapter(), keystore.KindToken)
+	keys, err := st.listed(ctx, p.Adapter(), keystore.KindToken)
 	if err != nil && st.Locked {
 		st.Counts, err = counts(ctx, p.Adapter(), err)
 	}
@@ -43,7 +43,19 @@ func survey(ctx context.Context, p *local.Place, store *keystore.Store) (storeSt
 		}
 		st.Logins = append(st.Logins, l)
 	}
+	if len(keys) == 0 && st.Counts == nil {
+		values, err := st.listed(ctx, p.Adapter(), keystore.KindConfig)
+		st.values = len(values)
+		return st, err
+	}
 	return st, nil
+}
+
+// listed are the records of a kind in the namespaces that are shown.
+func (st *storeStatus) listed(ctx context.Context, adapter keystore.StorageAdapter, kind keystore.Kind) ([]keystore.RecordKey, error) {
+	_, keys, err := names(ctx, adapter, kind)
+	hidden := func(key keystore.RecordKey) bool { return st.only != "" && key.Namespace != st.only }
+	return slices.DeleteFunc(keys, hidden), err
 }
 
 // remarks are what the adapter says of its store for people.
