@@ -307,6 +307,31 @@ func TestLockedStoreInPython(t *testing.T) {
 	}
 }
 
+// The package as a command says which logins there are, that there are none, or why it
+// cannot say, without a traceback.
+func TestPackageAsACommandInPython(t *testing.T) {
+	p := newPython(t, oauthtest.Static)
+	list := func() (code int, out, said string) {
+		cmd := exec.CommandContext(t.Context(), p.interpreter, "-m", "globus_keys")
+		var stdout, stderr strings.Builder
+		cmd.Env, cmd.Stdout, cmd.Stderr = p.env, &stdout, &stderr
+		cmd.Run()
+		return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
+	}
+	if code, out, said := list(); code != 0 || out != "" || !strings.HasSuffix(said, "\nno logins\n") {
+		t.Errorf("empty: exit code %d, %q, %q", code, out, said)
+	}
+	p.expired()
+	if code, out, said := list(); code != 0 || !strings.HasPrefix(out, "DEFAULT\ttransfer.api.globus.org\t") || strings.Contains(said, "no logins") {
+		t.Errorf("a login: exit code %d, %q, %q", code, out, said)
+	}
+	p.env = slices.DeleteFunc(p.env, func(v string) bool { return strings.HasPrefix(v, "GLOBUS_KEYS_PASSPHRASE_FILE=") })
+	code, out, said := list()
+	if code != 1 || out != "" || !strings.Contains(said, "\nhint: globus-keys ") || strings.Contains(said, "Traceback") {
+		t.Errorf("locked: exit code %d, %q, %q", code, out, said)
+	}
+}
+
 func TestEveryMethodInPython(t *testing.T) {
 	p := newPython(t, oauthtest.Static)
 	if got := p.start("interface").end(); !slices.Equal(got, []string{"ok"}) {

@@ -43,7 +43,11 @@ class Helper:
         _all.add(self)
 
     def ask(self, op: str, **fields: t.Any) -> Answer:
-        """Ask for something and return the answer, or raise what went wrong."""
+        """Ask for something and return the answer, or raise what went wrong.
+
+        What JSON cannot hold is a ValueError or a TypeError, and nothing is sent.
+        """
+        json.dumps(fields, allow_nan=False, ensure_ascii=False).encode()
         with self._turn:
             started = self._process is None
             try:
@@ -169,7 +173,8 @@ class _Process:
             code = self._popen.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             return "the helper of globus-keys does not answer"
-        return f"the helper of globus-keys has ended, with exit code {code}"
+        ended = f"the helper of globus-keys has ended, with exit code {code}"
+        return ended + "; standard error has its reason"
 
     def close(self) -> None:
         self._end()

@@ -182,6 +182,12 @@ class GlobusKeysStorage(TokenStorage):
         """End the helper. It is started again when it is needed."""
         self._helper.close()
 
+    def __enter__(self) -> GlobusKeysStorage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _ask(self, op: str, **fields: t.Any) -> dict[str, t.Any]:
         return self._helper.ask(op, namespace=self.namespace, **fields)
 

@@ -291,6 +291,23 @@ def interface():
         raise AssertionError("too long")
     except globus_keys.GlobusKeysError as error:
         assert error.code == "too_large", error.code
+    running = storage._helper._process
+    for wrong in float("nan"), float("-inf"), "\ud800", {"\udfff": 1}, object():
+        try:
+            storage.store_config("c", wrong)
+            raise AssertionError("what JSON cannot hold was sent")
+        except (ValueError, TypeError):
+            pass
+    assert storage._helper._process is running  # nothing was sent
+    with GlobusKeysStorage(CLIENT) as short:
+        assert short.get_token_data("a") is None
+        assert short._helper._process
+    assert short._helper._process is None
+    try:
+        GlobusKeysStorage(store="paper:x").get_token_data("a")
+        raise AssertionError("there is no such kind of store")
+    except globus_keys.Unavailable as error:
+        assert "exit code 2" in str(error) and "standard error" in str(error), error
     errors = []
 
     def many(name, access_token):
