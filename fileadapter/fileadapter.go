@@ -8,6 +8,17 @@
 // kept as FILE.bak, until a record is removed or the key changes. A put costs
 // time in proportion to the number of records: good to some hundreds.
 //
+// Programs have it from package local, which makes a store, with its key, when the
+// first record is put:
+//
+//	store, err := local.Open(ctx, &local.Options{Store: "file:tokens.json"})
+//
+// An Adapter alone (Open) has the store that is there: keystore.New(adapter, nil)
+// cannot store into what nobody has made. Who makes stores without package local
+// does so in one Update: Writer.SetHeader, and the record of keystore.MetaKey
+// (seal.FormatMeta of package crypto/seal) before anything else. Its place is
+// keystore.Options.Create.
+//
 // Files are made 0600 and directories 0700 whatever the umask is. What is not
 // the user's own, or not a regular file, is refused by name.
 package fileadapter

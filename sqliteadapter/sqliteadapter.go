@@ -3,12 +3,22 @@
 // among a million as alone, and an Update writes what has changed. It needs cgo; the
 // bytes are described in docs/format.md.
 //
-//	adapter, err := sqliteadapter.Open("logins.db", unseal, nil)
-//	store := keystore.New(adapter, nil)
+//	store, err := local.Open(ctx, &local.Options{
+//		Store:  "sqlite:logins.db",
+//		SQLite: sqliteadapter.Opener(nil),
+//	})
+//	if err != nil {
+//		return err
+//	}
+//	defer store.Close()
+//	err = store.PutConfig(ctx, "settings", settings)
 //
-// Programs that use package local say
-//
-//	local.Open(ctx, &local.Options{Store: "sqlite:logins.db", SQLite: sqliteadapter.Opener(nil)})
+// It is package local that makes a store, with its key, when the first record is put. An
+// Adapter alone (Open) has the store that is there, and there is none at first:
+// keystore.New(adapter, nil) reads, and cannot store into what nobody has made. Who makes
+// stores without package local does so in one Update: Writer.SetHeader, and the record of
+// keystore.MetaKey (seal.FormatMeta of package crypto/seal) before anything else. Its
+// place is keystore.Options.Create.
 //
 // # Durability
 //
