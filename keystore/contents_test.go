@@ -137,6 +137,48 @@ func TestIssuerThatIsOnlyAssumed(t *testing.T) {
 	}
 }
 
+// TestClientThatIsOnlyAssumed gives way to that of the login with the same refresh token,
+// and of the namespace.
+func TestClientThatIsOnlyAssumed(t *testing.T) {
+	silent := func(t *keystore.Token) { t.ClientID = "" }
+	own := keystore.Account{Issuer: issuer, ClientID: "own"}
+	stored := tokenWith(func(t *keystore.Token) { t.ClientID = "own" })
+	for name, c := range map[string]struct {
+		file    keystore.Token
+		empty   bool
+		said    bool
+		insists bool
+		want    string
+	}{
+		"nothing stored":             {file: tokenWith(silent), empty: true, want: "other"},
+		"renewed":                    {file: tokenWith(silent, later, newAccess), want: "own"},
+		"renewed, and insists":       {file: tokenWith(silent, later, newAccess), insists: true, want: "own"},
+		"renewed, and the file says": {file: tokenWith(silent, later, newAccess), said: true, want: "other"},
+		"another login, and insists": {file: tokenWith(silent, later, newAccess, newRefresh), insists: true, want: "other"},
+		"the same":                   {file: tokenWith(silent), want: "own"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			if !c.empty {
+				w.ok(w.Put(t.Context(), keystore.TokenResponse{Tokens: []keystore.Token{stored}, Account: own}))
+			}
+			file := []keystore.Content{{Namespace: keystore.DefaultNamespace, Account: keystore.Account{Issuer: issuer, ClientID: "other"},
+				Tokens: []keystore.Token{c.file}, AssumedClient: !c.said}}
+			_, err := w.Import(t.Context(), file, c.insists)
+			w.ok(err)
+			account, err := w.Account(t.Context())
+			w.ok(err)
+			if got := w.get(transfer).ClientID; got != c.want {
+				t.Errorf("the login is of client %q, want %q", got, c.want)
+			}
+			if !c.empty && !c.said && account.ClientID != "own" {
+				t.Errorf("the namespace is of client %q", account.ClientID)
+			}
+			w.ok(w.Holds(t.Context(), file))
+		})
+	}
+}
+
 func fullTokenOf(server, issuer string) keystore.Token {
 	t := fullToken(server)
 	t.Issuer, t.IdentityID = issuer, ""

@@ -18,6 +18,10 @@ type Content struct {
 	// Assumed says that the file does not name Account.Issuer, which is that of
 	// most such files. It counts for nothing where the store knows another.
 	Assumed bool
+
+	// AssumedClient says the same of Account.ClientID, which is a client that the file
+	// names beside its logins. A stored login with the refresh token knows better.
+	AssumedClient bool
 }
 
 // Outcome is what became of one record of an import.
@@ -124,6 +128,18 @@ func (c Content) said() Account {
 	if c.Assumed {
 		a.Issuer = ""
 	}
+	if c.AssumedClient {
+		a.ClientID = ""
+	}
+	return a
+}
+
+// beside is the account, as a token of the file has it whose stored one is prev.
+func (c Content) beside(prev, t Token) Account {
+	a := c.unless(prev.Issuer)
+	if c.AssumedClient && !t.RefreshToken.IsZero() && t.RefreshToken.Equal(prev.RefreshToken) {
+		a.ClientID = either(prev.ClientID, a.ClientID)
+	}
 	return a
 }
 
@@ -163,6 +179,9 @@ func (i *importer) content(c Content, warn func(error)) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.AssumedClient {
+		claim.next.ClientID = either(claim.stored.ClientID, claim.next.ClientID)
 	}
 	for _, t := range c.Tokens {
 		if err := i.importToken(c, t, claim.stored.Subject, subject); err != nil {
@@ -222,7 +241,7 @@ func (i *importer) displace(response TokenResponse) error {
 func (i *importer) importToken(c Content, t Token, owner, subject string) error {
 	key := i.token(t.ResourceServer)
 	prev, err := getToken(i.w, key)
-	t = t.of(c.unless(prev.Issuer))
+	t = t.of(c.beside(prev, t))
 	if c.Assumed && t.Issuer == "" {
 		subject = "" // it is unique at its issuer only
 	}

@@ -49,7 +49,11 @@ func (i *importing) tellFollow(file *legacy.File, results []keystore.ImportResul
 func (i *importing) sayFresh(file *legacy.File, fresh map[string]bool) {
 	i.say("what was imported was not in the store. If it was logged out or removed here: end it in %s too, or it comes back", file.Path)
 	for _, c := range file.Contents {
-		if fresh[c.Namespace] && len(c.Tokens) > 0 && c.Account.ClientID == "" {
+		switch {
+		case !fresh[c.Namespace] || len(c.Tokens) == 0:
+		case c.AssumedClient:
+			i.sayAssumed(c)
+		case c.Account.ClientID == "":
 			i.hint("the file does not say which client the logins of namespace %q are of: they last until they expire, unless you import it again with --client-id ID", c.Namespace)
 		}
 	}

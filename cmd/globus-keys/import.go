@@ -163,8 +163,8 @@ func (i *importing) complete(file *legacy.File) error {
 	}
 	for n := range file.Contents {
 		c := &file.Contents[n]
-		if c.Account.ClientID == "" {
-			c.Account.ClientID = i.clientID
+		if c.Account.ClientID == "" || c.AssumedClient && i.clientID != "" {
+			c.Account.ClientID, c.AssumedClient = i.clientID, false
 		}
 		switch {
 		case c.Account.Issuer == "":
@@ -241,10 +241,16 @@ func (i *importing) sayClient(file *legacy.File) {
 		case len(c.Tokens) == 0:
 		case c.Account.ClientID == "":
 			i.hint("once you know the client of namespace %q: import it again with --client-id ID", c.Namespace)
+		case c.AssumedClient:
+			i.sayAssumed(c)
 		case c.Account.ClientID == i.clientID:
 			i.say("the logins of namespace %q are taken to be of client %s at %s", c.Namespace, i.clientID, c.Account.Issuer)
 		}
 	}
+}
+
+func (i *importing) sayAssumed(c keystore.Content) {
+	i.say("new logins of namespace %q are taken to be of client %s, which is in its auth_client_data; --client-id names another", c.Namespace, c.Account.ClientID)
 }
 
 // shared says what it means that the file still exists.

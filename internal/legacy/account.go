@@ -27,6 +27,8 @@ func setAccount(c *keystore.Content, where facts) []string {
 	client := agreed(says.clientID, configField(c, "auth_client_data", "client_id"), where.clientID)
 	if len(client) == 1 {
 		c.Account.ClientID = client[0]
+		// The CLI logs in with the client that it keeps there; another program may not.
+		c.AssumedClient = says == (facts{}) && where.clientID == ""
 	} else if len(c.Tokens) > 0 {
 		note("the file does not say which client its logins are of: they last until they expire")
 	}
