@@ -151,6 +151,9 @@ func (a *Adapter) updateLocked(ctx context.Context, p storefile.Place, before *d
 	if err := fn(w); err != nil || !w.changed {
 		return false, err
 	}
+	if w.created && w.doc.state().Meta == "" {
+		return false, a.file.Refuse(keystore.ErrInvalid, "a store is made with its meta record: nobody opens it without")
+	}
 	if err := keystore.Ended(ctx); err != nil {
 		return false, a.file.About(err)
 	}

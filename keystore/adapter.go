@@ -83,7 +83,7 @@ type Writer interface {
 	Delete(k RecordKey) error
 
 	// SetHeader makes the store, or says that its key has changed. A sealed store
-	// that is made has its MetaKey in the same Update, or nobody opens it. From then
+	// is made with its MetaKey in the same Update, which else is ErrInvalid. From then
 	// on Put seals with the key of h; Get opens what this Update has not yet
 	// rewritten with the key before: a rekey is one Update. ErrInvalid for
 	// what Header.Check refuses.

@@ -172,6 +172,17 @@ func forged(table, column, value string) func(*testing.T, site) {
 		"UPDATE sqlite_schema SET sql = (SELECT sql FROM was) WHERE name = '" + table + "'")
 }
 
+// TestStoreWithoutMetaIsNotMade: nobody could open it again.
+func TestStoreWithoutMetaIsNotMade(t *testing.T) {
+	s := newSite(t, "WAL")
+	a := s.open(t)
+	err := a.Update(t.Context(), func(w keystore.Writer) error {
+		return errors.Join(w.SetHeader(header(slotA)), putAll(w, base))
+	})
+	fails(t, "a store without a meta record", err, keystore.ErrInvalid, s.path)
+	ok(t, "with one", makeStore(t.Context(), a, base))
+}
+
 // TestAnalysedStoreIsOne: what ANALYZE writes down changes nothing.
 func TestAnalysedStoreIsOne(t *testing.T) {
 	s := newSite(t, "WAL")

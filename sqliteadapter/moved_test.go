@@ -71,7 +71,7 @@ func TestDatabaseReplacedWhileOpen(t *testing.T) {
 		ok(t, "another store", b.Update(t.Context(), func(w keystore.Writer) error {
 			h := header(slotA)
 			h.StoreID = keystore.StoreID{9}
-			return w.SetHeader(h)
+			return errors.Join(w.SetHeader(h), putMeta(w))
 		}))
 		ok(t, "Close", b.Close())
 

@@ -289,6 +289,9 @@ func (a *Adapter) updateLocked(ctx context.Context, before sealers.State, sealer
 	if err := fn(w); err != nil || w.stale || !w.changed() {
 		return w.stale, err
 	}
+	if db == nil && w.next().Meta == "" {
+		return false, a.file.Refuse(keystore.ErrInvalid, "a store is made with its meta record: nobody opens it without")
+	}
 	if err := keystore.Ended(ctx); err != nil {
 		return false, err
 	}
