@@ -91,17 +91,19 @@ func (r *reader) openLabel(sealer keystore.Sealer, kind keystore.Kind, tag strin
 const selectLabel = `SELECT (SELECT label FROM records WHERE kind = ? AND namespace = '' AND name = ?)`
 
 // labelled reports whether a record has a label that opens. That takes less time than to
-// seal another one.
+// seal another one. A label that cannot be looked at, since who holds the key has lost
+// it, is left: what a refresh has reserved is enough to store its answer, and no more.
 func (r *reader) labelled(sealer keystore.Sealer, kind keystore.Kind, at place) (bool, error) {
 	var sealed []byte
 	err := r.ask(selectLabel, []any{string(kind), at.name}, &sealed)
-	if err == nil && sealed != nil {
-		_, err = r.openLabel(sealer, kind, at.name, sealed)
-	}
-	if damaged(err) {
+	switch {
+	case damaged(err):
 		return false, nil
+	case err != nil || sealed == nil:
+		return false, err
 	}
-	return sealed != nil, err
+	_, err = r.openLabel(sealer, kind, at.name, sealed)
+	return !damaged(err), keystore.Ended(r.ctx)
 }
 
 const selectLabels = `SELECT s.changes, r.name, r.label FROM store s LEFT JOIN (SELECT name, label FROM records
