@@ -354,7 +354,7 @@ func TestStoppedHelperInPython(t *testing.T) {
 func TestPlantedCommandInPython(t *testing.T) {
 	p := newPython(t, oauthtest.Static)
 	want := []string{"None False", "the command 'globus-keys' is not installed, or not in PATH",
-		"the helper of globus-keys has ended, with exit code 0", "True"}
+		"the helper of globus-keys has ended, with exit code 0; standard error has its reason", "True"}
 	if got := p.start("planted", t.TempDir()).end(); !slices.Equal(got, want) {
 		t.Errorf("it says %q", got)
 	}
