@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 
-	"github.com/globus-keys/globus-keys/internal/atomicfile"
 	"github.com/globus-keys/globus-keys/internal/storefile"
 	"github.com/globus-keys/globus-keys/keystore"
 )
@@ -62,7 +61,7 @@ func (a *Adapter) open() *disk {
 		return nil
 	}
 	info, err := os.Lstat(a.disk.File)
-	if err == nil && os.SameFile(info, a.disk.info) && atomicfile.CheckOneName(a.disk.File, info) == nil {
+	if err == nil && os.SameFile(info, a.disk.info) && oneName(a.disk.File, info) {
 		return a.disk
 	}
 	a.disk.db.retire()

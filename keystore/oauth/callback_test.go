@@ -173,7 +173,7 @@ func TestKeysThatAreTried(t *testing.T) {
 			s.all = append(s.all, json.RawMessage(key))
 		}
 		id := "one"
-		if !strings.Contains(key, "kid") {
+		if !strings.Contains(key, `"kid":`) { // x may have these letters
 			id = ""
 		}
 		if got := len(s.fitting(id, "EdDSA")); got != want {
