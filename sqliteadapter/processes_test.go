@@ -189,9 +189,10 @@ func TestNoDescriptorsAreLeft(t *testing.T) {
 
 func descriptors(t *testing.T) int {
 	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Skip("there is no /proc/self/fd")
+	if runtime.GOOS != "linux" {
+		t.Skip("open descriptors are counted in /proc, which only Linux has; CI does so there")
 	}
+	all, err := os.ReadDir("/proc/self/fd")
+	ok(t, "count the descriptors", err)
 	return len(all)
 }
